@@ -1,0 +1,275 @@
+"""Every table of the installation: one metadata, the same on SQLite and Postgres.
+
+`indexing_jobs` is an interface: any program may insert a row with a plain INSERT. All other names start with
+`jobqueue_` (`indexed_files` aside), so that the tables can stand in a team's own database.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import Float, TypeDecorator, TypeEngine
+
+
+
+def moment_text(moment: datetime) -> str:
+    """An aware datetime in the one text form kept on SQLite: UTC, microseconds, sortable as text."""
+    return moment.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
+
+
+class Moment(TypeDecorator[datetime]):
+    """A point in time: `TIMESTAMP WITH TIME ZONE` on Postgres, sortable UTC text on SQLite; always aware in Python."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(32))
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone; pass an aware datetime")
+        return moment_text(value) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None or isinstance(value, datetime):
+            return value
+        moment = datetime.fromisoformat(value)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class now(FunctionElement[datetime]):
+    """The database's own clock as a `Moment`: never the transaction's start, never a client's clock."""
+
+    type = Moment()
+    inherit_cache = True
+
+
+@compiles(now, "postgresql")
+def _postgres_clock(element: now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "clock_timestamp()"
+
+
+@compiles(now, "sqlite")
+def _sqlite_clock(element: now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000+00:00')"
+
+
+metadata = MetaData()
+
+Id = BigInteger().with_variant(Integer(), "sqlite")
+
+indexing_jobs = Table(
+    "indexing_jobs",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("program_id", Integer, nullable=False),
+    Column("user_id", Integer),
+    Column("job_type", String, nullable=False),
+    Column("folder_id", String),
+    Column("status", String, nullable=False, server_default="pending"),
+    Column("created_at", Moment, nullable=False, server_default=now()),
+    Column("started_at", Moment),
+    Column("completed_at", Moment),
+    Column("total_files", Integer, nullable=False, server_default="0"),
+    Column("processed_files", Integer, nullable=False, server_default="0"),
+    Column("successful_files", Integer, nullable=False, server_default="0"),
+    Column("failed_files", Integer, nullable=False, server_default="0"),
+    Column("error_message", Text),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("retry_count", Integer, nullable=False, server_default="0"),
+    Column("max_retries", Integer, nullable=False, server_default="3"),
+    Column("scheduled_at", Moment),
+    Column("locked_at", Moment),
+    Column("locked_by", String),
+    Column("job_parameters", Text),
+    Column("lease", BigInteger, nullable=False, server_default="0"),
+    Column("ready_at", Moment),
+    Column("lane", String),
+    Column("waits_for", String),
+    Column("unique_key", String),
+    Column("interruptions", Integer, nullable=False, server_default="0"),
+    Column("cancel_requested_at", Moment),
+    Column("progress_message", Text),
+    Column("checkpoint", Text),
+    Column("locked_boot", String),
+    Column("locked_boot_seconds", Float),
+    CheckConstraint(
+        "status IN ('pending', 'running', 'completed', 'failed', 'cancelled')", name="jobqueue_known_status"
+    ),
+    CheckConstraint("(status = 'running') = (locked_by IS NOT NULL)", name="jobqueue_locked_while_running"),
+    CheckConstraint("ready_at IS NULL OR status = 'pending'", name="jobqueue_ready_while_pending"),
+    sqlite_autoincrement=True,
+)
+"""The queue. `ready_at`, `lane` and `waits_for` are private: admission alone sets them.
+
+A pending row is in one of these conditions: `ready_at` set (claimable); `waits_for` 'time' (until `scheduled_at`),
+'lane' (behind the head of its lane) or 'handler' (no supervisor serves its type); neither (not yet examined).
+`locked_boot` and `locked_boot_seconds` repeat `locked_at` on the host's own boot clock (SQLite only).
+"""
+
+job = indexing_jobs.c
+
+
+def _partial(name: str, *columns: Any, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
+
+_partial("jobqueue_ready", job.priority.desc(), job.created_at, job.id, where="ready_at IS NOT NULL")
+_partial(
+    "jobqueue_unexamined", job.id, where="status = 'pending' AND ready_at IS NULL AND waits_for IS NULL"
+)
+_partial("jobqueue_delayed", job.scheduled_at, where="status = 'pending' AND waits_for = 'time'")
+_partial(
+    "jobqueue_in_lane",
+    job.lane,
+    job.priority.desc(),
+    job.created_at,
+    job.id,
+    where="status = 'pending' AND waits_for = 'lane'",
+)
+_partial("jobqueue_without_handler", job.job_type, job.id, where="status = 'pending' AND waits_for = 'handler'")
+_partial("jobqueue_running", job.locked_by, where="status = 'running'")
+_partial("jobqueue_one_runs_in_a_lane", job.lane, where="status = 'running' AND lane IS NOT NULL", unique=True)
+_partial("jobqueue_unique_key", job.program_id, job.unique_key, where="unique_key IS NOT NULL", unique=True)
+Index("jobqueue_of_program", job.program_id, job.id)
+
+job_attempts = Table(
+    "jobqueue_job_attempts",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("job_id", Id, nullable=False, index=True),
+    Column("lease", BigInteger, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("detail", Text, nullable=False, server_default=""),
+    Column("locked_by", String),
+    Column("started_at", Moment),
+    Column("ended_at", Moment, nullable=False),
+)
+"""One row for each attempt that ended other than completed: why, and who ran it."""
+
+lanes = Table(
+    "jobqueue_lanes",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("head", Id),
+)
+"""One row per lane, locked for moments and in name order; `head` is the job that may run or runs."""
+
+job_types = Table(
+    "jobqueue_job_types",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("lane", String),
+    Column("max_retries", Integer),
+)
+"""What admission must know of a job type; `lane` is its template, NULL for none. Written when a supervisor starts."""
+
+supervisors = Table(
+    "jobqueue_supervisors",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("host", String, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+    Column("job_types", Text, nullable=False),
+    Column("status", Text, nullable=False),
+)
+"""One row per living supervisor, refreshed each heartbeat. `job_types` (names to lane templates) and `status` are JSON."""
+
+count_deltas = Table(
+    "jobqueue_count_deltas",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("program_id", Integer, nullable=False),
+    Column("counter", String, nullable=False),
+    Column("change", BigInteger, nullable=False),
+)
+"""Changes of the counters `created`, `completed`, `failed`, `cancelled`, appended by whoever makes them, folded by maintenance."""
+
+counts = Table(
+    "jobqueue_counts",
+    metadata,
+    Column("program_id", Integer, primary_key=True, autoincrement=False),
+    Column("counter", String, primary_key=True),
+    Column("total", BigInteger, nullable=False),
+)
+"""The folded counters. Pending jobs are those created, less those final and those running."""
+
+programs = Table(
+    "jobqueue_programs",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("folder", String),
+    Column("settings", Text, nullable=False, server_default="{}"),
+    Column("declared", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", Moment, nullable=False, server_default=now()),
+)
+"""What is indexed for whom. `source` is `local` or `google_drive`; `declared` rows come from jobqueue.yaml."""
+
+indexed_files = Table(
+    "indexed_files",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("program_id", Integer, nullable=False),
+    Column("file_id", String, nullable=False),
+    Column("parent_id", String),
+    Column("name", String, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("mime_type", String, nullable=False),
+    Column("size", BigInteger),
+    Column("modified_at", Moment),
+    Column("fingerprint", String),
+    Column("content_hash", String),
+    Column("content", Text),
+    Column("content_truncated", Boolean, nullable=False, server_default=text("false")),
+    Column("status", String, nullable=False),
+    Column("reason", Text),
+    Column("trashed", Boolean, nullable=False, server_default=text("false")),
+    Column("last_seen_job", Id),
+    Column("indexed_at", Moment),
+    UniqueConstraint("program_id", "file_id", name="jobqueue_one_row_per_file"),
+    CheckConstraint(
+        "status IN ('pending', 'indexed', 'skipped', 'failed', 'removed')", name="jobqueue_known_file_status"
+    ),
+)
+"""One row per file of a program, keyed by the source's own file id. `fingerprint` tells whether it must be read again."""
+
+drive_cursors = Table(
+    "jobqueue_drive_cursors",
+    metadata,
+    Column("program_id", Integer, ForeignKey("jobqueue_programs.id", ondelete="CASCADE"), primary_key=True),
+    Column("corpus", String, primary_key=True),
+    Column("token", String),
+    Column("pending_token", String),
+)
+"""Where `incremental` goes on in Drive's list of changes, per program and corpus."""

@@ -1,0 +1,46 @@
+"""What a handler is given: its job, and the few things it may do about it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from sqlalchemy.engine import Connection
+
+from backends import Job
+
+
+class Log(Protocol):
+    """The part of a structlog logger that handlers use."""
+
+    def debug(self, event: str, **fields: Any) -> Any: ...
+    def info(self, event: str, **fields: Any) -> Any: ...
+    def warning(self, event: str, **fields: Any) -> Any: ...
+    def error(self, event: str, **fields: Any) -> Any: ...
+
+
+class JobContext(Protocol):
+    """Handed to every handler as its only argument.
+
+    `job` is the claimed job; `checkpoint` is JSON kept across attempts: read it, assign it to save it (fenced).
+    """
+
+    job: Job
+    log: Log
+
+    @property
+    def checkpoint(self) -> Any: ...
+    @checkpoint.setter
+    def checkpoint(self, value: Any) -> None: ...
+
+    def progress(
+        self, processed: int, total: int | None = None, message: str | None = None, *, successful: int | None = None,
+        failed: int | None = None,
+    ) -> None:
+        """Report how far the job is. Cheap to call often: written at most once a second, and once more at the end."""
+
+    def should_stop(self) -> bool:
+        """True once the job was cancelled, its deadline passed, its lease is ending or the worker drains: return soon."""
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """A short database transaction that commits only if this attempt still holds the job. Raises `LeaseLost` if not."""
