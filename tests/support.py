@@ -1,0 +1,21 @@
+"""What tests share: waiting for something to become true."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def eventually(predicate: Callable[[], T], within: float = 10.0, every: float = 0.02) -> T:
+    """Call `predicate` until it returns something true, and return that; fail with its last answer after `within` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        answer = predicate()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within} s: {getattr(predicate, '__name__', predicate)} said {answer!r}")
+        time.sleep(every)
