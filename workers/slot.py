@@ -35,6 +35,7 @@ class Phase(IntEnum):
     RUNNING = 4
     SETTLING = 5
     LEAVING = 6
+    FENCED = 7  # running, inside a fenced transaction, which must be short
 
 
 class Order(IntEnum):
@@ -44,6 +45,15 @@ class Order(IntEnum):
     QUIET = 1
     DRAIN = 2
     STOP = 3
+
+
+class Cause(IntEnum):
+    """Why a running job must stop."""
+
+    NONE = 0
+    DEADLINE = 1
+    CANCEL = 2
+    LEASE = 3
 
 
 class ClaimState(IntEnum):
@@ -84,7 +94,7 @@ class Renewal(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """Written by the supervisor: an order for the worker, and the lease of a job that must stop, with the cause."""
+    """Written by the supervisor: an order for the worker, and the job that must stop, its lease, and the `Cause`."""
 
     order: int
     stop_lease: int

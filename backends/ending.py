@@ -1,0 +1,122 @@
+"""How attempts end: what the job becomes, why, what is counted, and who may run next in its lane."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from sqlalchemy import Row, insert, update
+from sqlalchemy.engine import Connection
+
+from .backoff import RetryPolicy
+from .decisions import Counters, Decision, decide
+from .job import FINAL, Kind, Outcome, Status
+from .lanes import elect
+from .statements import UNLOCKED, job, later
+from .tables import count_deltas, indexing_jobs, job_attempts, now
+
+LONGEST_TEXT = 20_000
+"""Characters kept of a reason or a traceback; the middle of a longer one is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One attempt that was ended: the job's new status, and what the attempt came to."""
+
+    job_id: int
+    status: Status
+    kind: Kind
+    reason: str = ""
+
+
+def end(
+    connection: Connection,
+    rows: Sequence[Row[Any]],
+    outcome_of: Callable[[Row[Any]], Outcome],
+    policies: Mapping[str, RetryPolicy],
+    random: Random,
+) -> list[Settled]:
+    """End the attempts of these rows, which the caller has locked in id order; promotes the next head of each lane."""
+    settled, attempts, moves = [], [], Counter[tuple[int, str]]()
+    for row in rows:
+        outcome = outcome_of(row)
+        decision = decide(_counters(row), outcome, policies.get(row.job_type, RetryPolicy()), random)
+        _write(connection, row, decision)
+        settled.append(Settled(row.id, decision.status, outcome.kind, outcome.reason))
+        if outcome.kind is not Kind.COMPLETED and not _left_no_trace(outcome):
+            attempts.append(_attempt(row, outcome))
+        if decision.status in FINAL:
+            moves[row.program_id, decision.status] += 1
+    if attempts:
+        connection.execute(insert(job_attempts).values(ended_at=now()), attempts)
+    tally(connection, moves)
+    elect(connection, {row.lane for row in rows if row.lane})
+    return settled
+
+
+def tally(connection: Connection, moves: Mapping[tuple[int, str], int]) -> None:
+    """Append changes of the counters, by program and counter; maintenance folds them."""
+    changes = [{"program_id": program, "counter": name, "change": n} for (program, name), n in moves.items() if n]
+    if changes:
+        connection.execute(insert(count_deltas), changes)
+
+
+def _counters(row: Row[Any]) -> Counters:
+    return Counters(row.retry_count, row.max_retries, row.interruptions, row.cancel_requested_at is not None)
+
+
+def _left_no_trace(outcome: Outcome) -> bool:
+    """A job given back before it was started had no attempt to speak of."""
+    return outcome.kind is Kind.RELEASED and not outcome.reason
+
+
+def _write(connection: Connection, row: Row[Any], decision: Decision) -> None:
+    values: dict[str, Any] = {
+        "status": decision.status,
+        "retry_count": decision.retry_count,
+        "interruptions": decision.interruptions,
+        "error_message": _clipped(decision.error) if decision.error else row.error_message,
+        **UNLOCKED,
+    }
+    if decision.status is Status.PENDING:
+        values |= _place_in_queue(row, decision.after)
+    else:
+        values |= {"completed_at": now(), "error_message": _clipped(decision.error) if decision.error else None}
+    connection.execute(update(indexing_jobs).where(job.id == row.id).values(values))
+
+
+def _place_in_queue(row: Row[Any], after: float) -> dict[str, Any]:
+    """Where a job that runs again waits: for its time, behind its lane's head, or for nothing."""
+    if after > 0:
+        return {"waits_for": "time", "scheduled_at": later(after), "ready_at": None}
+    if row.lane:
+        return {"waits_for": "lane", "ready_at": None}
+    return {"waits_for": None, "ready_at": now()}
+
+
+def _attempt(row: Row[Any], outcome: Outcome) -> dict[str, Any]:
+    return {
+        "job_id": row.id,
+        "lease": row.lease,
+        "outcome": outcome.kind,
+        "reason": _clipped(outcome.reason),
+        "detail": _clipped(outcome.detail),
+        "locked_by": row.locked_by,
+        "started_at": row.started_at,
+    }
+
+
+def _clipped(text: str) -> str:
+    text = text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    if len(text) <= LONGEST_TEXT:
+        return text
+    half = LONGEST_TEXT // 2
+    return f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
+
+
+def kinds(settled: Iterable[Settled]) -> Counter[Kind]:
+    """How many attempts came to what."""
+    return Counter(each.kind for each in settled)

@@ -1,0 +1,94 @@
+"""Enqueue: rows into the queue, in whoever's transaction; never a lock on a lane, never a wait for one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.types import String
+
+from .dialects import insert_for
+from .job import BadParameters, NewJob
+from .tables import Moment, indexing_jobs, job_types, now
+
+LARGEST_PARAMETERS = 1_000_000
+"""Bytes of JSON that a job's parameters may take."""
+
+job = indexing_jobs.c
+
+
+def parameters_text(parameters: Mapping[str, Any]) -> str | None:
+    """Parameters as JSON text that both databases store alike; None when there are none.
+
+    Raises `BadParameters` for what is not JSON, NaN and infinities, NUL, lone surrogates, or more than `LARGEST_PARAMETERS`.
+    """
+    if not parameters:
+        return None
+    try:
+        text = json.dumps(dict(parameters), ensure_ascii=False, allow_nan=False)
+        size = len(text.encode("utf-8"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadParameters(f"job parameters cannot be stored as JSON: {error}") from None
+    if "\\u0000" in text:
+        raise BadParameters("job parameters contain a NUL character, which Postgres cannot store")
+    if size > LARGEST_PARAMETERS:
+        raise BadParameters(f"job parameters take {size} bytes as JSON; at most {LARGEST_PARAMETERS} are allowed")
+    return text
+
+
+def insert_jobs(connection: Connection, jobs: Sequence[NewJob]) -> list[int]:
+    """Insert jobs and return their ids in order; a repeated unique key gives the existing job's id."""
+    rows = [_row(new) for new in jobs]
+    if any(new.unique_key is not None for new in jobs):
+        return [_insert_unique(connection, row) for row in rows]
+    statement = _insertion(connection).returning(job.id, sort_by_parameter_order=True)
+    return list(connection.execute(statement, rows).scalars()) if rows else []
+
+
+def _row(new: NewJob) -> dict[str, Any]:
+    return {
+        "program_id": new.program_id,
+        "user_id": new.user_id,
+        "job_type": new.job_type,
+        "folder_id": new.folder_id,
+        "priority": new.priority,
+        "scheduled_at": new.scheduled_at,
+        "unique_key": new.unique_key,
+        "job_parameters": parameters_text(new.parameters),
+        "b_type": new.job_type,
+        "b_at": new.scheduled_at,
+        "b_max_retries": new.max_retries,
+    }
+
+
+def _insertion(connection: Connection) -> Any:
+    """Unlaned jobs that are not delayed are ready at once; all others are left to admission, like anybody's INSERT."""
+    own_type = job_types.c.name == bindparam("b_type", type_=String)
+    due_at = bindparam("b_at", type_=Moment)
+    unlaned = select(now()).where(own_type, job_types.c.lane.is_(None), or_(due_at.is_(None), due_at <= now()))
+    usual = select(job_types.c.max_retries).where(own_type)
+    given = bindparam("b_max_retries", type_=job.max_retries.type)
+    return insert_for(connection, indexing_jobs).values(
+        ready_at=unlaned.scalar_subquery(), max_retries=func.coalesce(given, usual.scalar_subquery(), 3)
+    )
+
+
+def _insert_unique(connection: Connection, row: dict[str, Any]) -> int:
+    """Insert unless the key is taken; a rival that vanishes between the two looks makes us look again."""
+    statement = (
+        _insertion(connection)
+        .on_conflict_do_nothing(index_elements=["program_id", "unique_key"], index_where=job.unique_key.is_not(None))
+        .returning(job.id)
+    )
+    existing = select(job.id).where(job.program_id == row["program_id"], job.unique_key == row["unique_key"])
+    while True:
+        found = connection.execute(statement, row).scalar()
+        if found is None:
+            found = connection.execute(existing).scalar()
+        if found is not None:
+            return int(found)
+
+

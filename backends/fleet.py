@@ -1,0 +1,128 @@
+"""What the supervisors of one database tell each other: who is alive, and what the job types are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.engine import Connection
+
+from .dialects import insert_for
+from .job import Status
+from .statements import later
+from .tables import indexing_jobs, job_types, now, supervisors
+
+job = indexing_jobs.c
+
+
+class LaneDisagreement(Exception):
+    """A running supervisor gives a job type another lane; the message says which, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobTypeFacts:
+    """What the database must know of a job type: its lane's template (None: no lane) and how often it is retried."""
+
+    lane: str | None
+    max_retries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorReport:
+    """What a supervisor says of itself at each heartbeat. `job_types` maps names to lane templates; both mappings are JSON."""
+
+    id: str
+    host: str
+    pid: int
+    started_at: datetime
+    job_types: Mapping[str, str | None]
+    status: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorView:
+    """A supervisor as others see it; `age` is seconds since it was last heard of, by the database's clock."""
+
+    id: str
+    host: str
+    pid: int
+    started_at: datetime
+    seen_at: datetime
+    age: float
+    job_types: Mapping[str, str | None]
+    status: Mapping[str, Any]
+
+
+def register(connection: Connection, types: Mapping[str, JobTypeFacts], own_id: str, alive_within: float) -> None:
+    """Make the job types known. Raises `LaneDisagreement` when a living supervisor gives one of them another lane.
+
+    Jobs of a type that was unknown, or whose lane changed, are examined anew.
+    """
+    for other in living(connection, alive_within):
+        for name, theirs in other.job_types.items():
+            if other.id != own_id and name in types and types[name].lane != theirs:
+                raise LaneDisagreement(
+                    f"job type {name}: this file says lane {types[name].lane!r}, the supervisor running on {other.host}"
+                    f" (pid {other.pid}) says {theirs!r}; stop that one first, or make the files agree"
+                )
+    before = {row.name: row.lane for row in connection.execute(select(job_types.c.name, job_types.c.lane))}
+    for name, facts in sorted(types.items()):
+        _make_known(connection, name, facts)
+        if name not in before or before[name] != facts.lane:
+            connection.execute(
+                update(indexing_jobs)
+                .where(job.job_type == name, job.status == Status.PENDING)
+                .values(ready_at=None, waits_for=None, lane=None)
+            )
+
+
+def _make_known(connection: Connection, name: str, facts: JobTypeFacts) -> None:
+    addition = insert_for(connection, job_types).values(name=name, lane=facts.lane, max_retries=facts.max_retries)
+    connection.execute(
+        addition.on_conflict_do_update(
+            index_elements=["name"], set_={"lane": addition.excluded.lane, "max_retries": addition.excluded.max_retries}
+        )
+    )
+
+
+def report(connection: Connection, own: SupervisorReport) -> None:
+    """Say that this supervisor lives, and how it is."""
+    values = {
+        "id": own.id,
+        "host": own.host,
+        "pid": own.pid,
+        "started_at": own.started_at,
+        "job_types": json.dumps(dict(own.job_types)),
+        "status": json.dumps(dict(own.status)),
+    }
+    addition = insert_for(connection, supervisors).values(**values, seen_at=now())
+    connection.execute(addition.on_conflict_do_update(index_elements=["id"], set_={**values, "seen_at": now()}))
+
+
+def forget(connection: Connection, supervisor_id: str) -> None:
+    """This supervisor has left."""
+    connection.execute(delete(supervisors).where(supervisors.c.id == supervisor_id))
+
+
+def living(connection: Connection, within: float) -> Sequence[SupervisorView]:
+    """The supervisors heard of within so many seconds, oldest first."""
+    rows = connection.execute(
+        select(supervisors, now().label("clock")).where(supervisors.c.seen_at > later(-within)).order_by(supervisors.c.started_at)
+    )
+    return [
+        SupervisorView(
+            row.id,
+            row.host,
+            row.pid,
+            row.started_at,
+            row.seen_at,
+            (row.clock - row.seen_at).total_seconds(),
+            json.loads(row.job_types),
+            json.loads(row.status),
+        )
+        for row in rows
+    ]

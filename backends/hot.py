@@ -1,0 +1,84 @@
+"""Settle and claim in one round trip and one commit, for batches of short jobs without a lane.
+
+The two databases' own SQL stand beside each other here and nowhere else. Postgres does all of it in one statement;
+SQLite has no data-modifying CTE, so three statements share one transaction.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Integer, cast, func, insert, literal, null, select, union_all
+from sqlalchemy.engine import Connection
+
+from .ending import tally
+from .job import Job, Status
+from .statements import CLAIMED, claim, settle_completed, settle_completed_each
+from .tables import count_deltas
+
+def settle_and_claim_on_postgres(
+    connection: Connection, done: Sequence[Job], limit: int, parameters: dict[str, Any]
+) -> tuple[set[int], list[Job]]:
+    """Record success of `done` and claim up to `limit` more; returns the ids that were settled, and the new claims."""
+    parameters |= {"ids": [each.id for each in done], "leases": [each.lease for each in done]}
+    rows = connection.execute(_fused(limit), parameters).all()
+    settled = {row[0] for row in rows if row[-1]}
+    return settled, [Job._make(row[:-1]) for row in rows if not row[-1]]
+
+
+@cache
+def _fused(limit: int) -> Any:
+    settled = settle_completed().cte("settled")
+    counted = (
+        insert(count_deltas)
+        .from_select(
+            ["program_id", "counter", "change"],
+            select(settled.c.program_id, literal(Status.COMPLETED.value), func.count()).group_by(settled.c.program_id),
+        )
+        .cte("counted")
+    )
+    claimed = claim(limit, one_writer=False).cte("claimed")
+    blanks = [cast(null(), column.type) for column in CLAIMED[1:]]
+    return union_all(
+        select(settled.c.id, *blanks, literal(1, Integer).label("is_settled")),
+        select(*claimed.c, literal(0, Integer)),
+    ).add_cte(counted)
+
+
+def settle_on_postgres(connection: Connection, done: Sequence[Job], parameters: dict[str, Any]) -> set[int]:
+    """Record success of `done` alone; returns the ids that were settled."""
+    if not done:
+        return set()
+    parameters |= {"ids": [each.id for each in done], "leases": [each.lease for each in done]}
+    rows = connection.execute(_SETTLE, parameters).all()
+    tally(connection, Counter((row.program_id, Status.COMPLETED.value) for row in rows))
+    return {row.id for row in rows}
+
+
+def settle_on_sqlite(connection: Connection, done: Sequence[Job], parameters: dict[str, Any]) -> set[int]:
+    """The same, one row at a time, which is what costs least there. Raises `PartlyLost` if any lease was lost."""
+    if not done:
+        return set()
+    tag = parameters["done_tag"]
+    result = connection.execute(_SETTLE_EACH, [{"b_id": each.id, "b_lease": each.lease, "done_tag": tag} for each in done])
+    if result.rowcount != len(done):
+        raise PartlyLost
+    tally(connection, Counter((each.program_id, Status.COMPLETED.value) for each in done))
+    return {each.id for each in done}
+
+
+class PartlyLost(Exception):
+    """Some of a batch is not the caller's any more: the transaction must be undone and each job settled by itself."""
+
+
+@cache
+def claim_of(limit: int, one_writer: bool) -> Any:
+    """The claim statement with this limit in its text, made once."""
+    return claim(limit, one_writer)
+
+
+_SETTLE = settle_completed()
+_SETTLE_EACH = settle_completed_each()

@@ -1,0 +1,96 @@
+"""Which job of a lane may run: the lane's head, chosen under the lane's row lock.
+
+Locks are taken in one order everywhere: a running job before its lane, lanes by name, a lane before its pending jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy.engine import Connection
+
+from .dialects import insert_for
+from .job import Status
+from .statements import ORDER
+from .tables import indexing_jobs, lanes, now
+
+job = indexing_jobs.c
+
+
+def elect(connection: Connection, names: Iterable[str]) -> int:
+    """Let each free lane's best waiting job become its head, and replace a head that has not started by a better one.
+
+    Returns how many jobs became ready. Whoever ends the holder of a lane calls this in the same transaction.
+    """
+    wanted = sorted(set(names))
+    if not wanted:
+        return 0
+    heads = lock(connection, wanted)
+    return sum(_elect_in_one(connection, name, heads[name]) for name in wanted)
+
+
+def lock(connection: Connection, names: Sequence[str]) -> dict[str, int | None]:
+    """Lock the rows of these lanes in name order, making those that are missing; returns their heads."""
+    connection.execute(insert_for(connection, lanes).on_conflict_do_nothing(), [{"name": name} for name in names])
+    rows = connection.execute(
+        select(lanes.c.name, lanes.c.head).where(lanes.c.name.in_(names)).order_by(lanes.c.name).with_for_update()
+    )
+    return {row.name: row.head for row in rows}
+
+
+def _elect_in_one(connection: Connection, name: str, head: int | None) -> int:
+    holder = _holder(connection, name, head)
+    if holder is not None and holder.status == Status.RUNNING:
+        return 0
+    best = _best_waiting(connection, name)
+    if best is None:
+        return 0
+    if holder is not None and not (_rank(best) < _rank(holder) and _demote(connection, holder.id)):
+        return 0
+    _promote(connection, name, best.id)
+    return 1
+
+
+def _holder(connection: Connection, name: str, head: int | None) -> Row[Any] | None:
+    """The lane's head if it still runs or may be claimed; read without a lock, since whoever ends it elects again."""
+    if head is None:
+        return None
+    return connection.execute(
+        select(job.id, job.status, job.priority, job.created_at).where(
+            job.id == head, job.lane == name, (job.status == Status.RUNNING) | job.ready_at.is_not(None)
+        )
+    ).first()
+
+
+def _best_waiting(connection: Connection, name: str) -> Row[Any] | None:
+    return connection.execute(
+        select(job.id, job.priority, job.created_at)
+        .where(job.lane == name, job.status == Status.PENDING, job.waits_for == "lane")
+        .order_by(*ORDER)
+        .limit(1)
+    ).first()
+
+
+def _rank(row: Row[Any]) -> tuple[Any, ...]:
+    return (-row.priority, row.created_at, row.id)
+
+
+def _demote(connection: Connection, job_id: int) -> bool:
+    """Send a head that has not started back behind its betters; False when it was claimed meanwhile."""
+    demoted = connection.execute(
+        update(indexing_jobs)
+        .where(job.id == job_id, job.status == Status.PENDING, job.ready_at.is_not(None))
+        .values(ready_at=None, waits_for="lane")
+    )
+    return demoted.rowcount == 1
+
+
+def _promote(connection: Connection, name: str, job_id: int) -> None:
+    connection.execute(
+        update(indexing_jobs).where(job.id == job_id).values(ready_at=now(), waits_for=None)
+    )
+    connection.execute(
+        update(lanes).where(lanes.c.name == bindparam("lane_name")).values(head=job_id), {"lane_name": name}
+    )

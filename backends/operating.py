@@ -1,0 +1,161 @@
+"""What operators and housekeeping do to jobs: cancel, retry, prune, fold the counters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Row, and_, delete, func, or_, select, update
+from sqlalchemy.engine import Connection
+
+from .dialects import insert_for
+from .ending import tally
+from .job import FINAL, Status, legal_before
+from .lanes import elect, lock
+from .statements import later
+from .tables import count_deltas, counts, indexing_jobs, job_attempts, now
+
+job = indexing_jobs.c
+
+
+class CancelAnswer(StrEnum):
+    """What became of a wish to cancel."""
+
+    CANCELLED = "cancelled"  # it was queued, and never will run
+    ASKED = "asked"          # it runs: it was asked to stop, and will be made to
+    FINAL = "final"          # it was over already
+    MISSING = "missing"
+
+
+class RetryAnswer(StrEnum):
+    """What became of a wish to run a finished job again."""
+
+    RETRIED = "retried"
+    ACTIVE = "active"        # it is queued or running anyway
+    MISSING = "missing"
+
+
+def cancel(connection: Connection, job_id: int) -> CancelAnswer:
+    """Cancel a queued job, or ask a running one to stop. The lane is locked before the job, as everywhere."""
+    while True:
+        row = _look(connection, job_id)
+        if row is None:
+            return CancelAnswer.MISSING
+        if row.status in FINAL:
+            return CancelAnswer.FINAL
+        if row.status == Status.RUNNING and _ask_to_stop(connection, job_id):
+            return CancelAnswer.ASKED
+        if row.status == Status.PENDING and _cancel_queued(connection, row):
+            return CancelAnswer.CANCELLED
+
+
+def _look(connection: Connection, job_id: int) -> Row[Any] | None:
+    columns = (job.id, job.status, job.lane, job.program_id)
+    return connection.execute(select(*columns).where(job.id == job_id)).first()
+
+
+def _ask_to_stop(connection: Connection, job_id: int) -> bool:
+    asked = connection.execute(
+        update(indexing_jobs)
+        .where(job.id == job_id, job.status == Status.RUNNING)
+        .values(cancel_requested_at=func.coalesce(job.cancel_requested_at, now()))
+    )
+    return asked.rowcount == 1
+
+
+def _cancel_queued(connection: Connection, row: Row[Any]) -> bool:
+    if row.lane:
+        lock(connection, [row.lane])
+    cancelled = connection.execute(
+        update(indexing_jobs)
+        .where(job.id == row.id, job.status.in_(legal_before(Status.CANCELLED, "cancel")))
+        .values(
+            status=Status.CANCELLED,
+            completed_at=now(),
+            cancel_requested_at=now(),
+            ready_at=None,
+            waits_for=None,
+            error_message="cancelled before it ran",
+        )
+    )
+    if cancelled.rowcount != 1:
+        return False
+    tally(connection, {(row.program_id, Status.CANCELLED): 1})
+    elect(connection, [row.lane] if row.lane else [])
+    return True
+
+
+def retry(connection: Connection, job_id: int) -> RetryAnswer:
+    """Put a finished job back, unexamined, with all its retries; admission does the rest."""
+    row = connection.execute(
+        select(job.id, job.status, job.program_id).where(job.id == job_id).with_for_update()
+    ).first()
+    if row is None:
+        return RetryAnswer.MISSING
+    if row.status not in legal_before(Status.PENDING, "retry"):
+        return RetryAnswer.ACTIVE
+    connection.execute(update(indexing_jobs).where(job.id == job_id).values(_AS_NEW))
+    tally(connection, {(row.program_id, row.status): -1})
+    return RetryAnswer.RETRIED
+
+
+_AS_NEW: dict[str, Any] = {
+    "status": Status.PENDING,
+    "retry_count": 0,
+    "interruptions": 0,
+    **dict.fromkeys(
+        ("completed_at", "error_message", "cancel_requested_at", "scheduled_at", "ready_at", "waits_for", "lane")
+    ),
+}
+
+
+def prune(connection: Connection, retention: Mapping[Status, float], batch: int, after: int) -> tuple[int, int]:
+    """Look at `batch` jobs with ids above `after` and delete the finished ones past their retention (seconds).
+
+    Returns how many went and where to go on; 0 once the rows are too young. Looks at `batch` rows whatever the history holds.
+    """
+    youngest = later(-min(retention.values(), default=0.0))
+    looked_at = connection.execute(
+        select(job.id, job.status, job.program_id, job.completed_at, (job.created_at > youngest).label("young"))
+        .where(job.id > after)
+        .order_by(job.id)
+        .limit(batch)
+    ).all()
+    old = or_(*(and_(job.status == status, job.completed_at < later(-age)) for status, age in retention.items()))
+    gone = connection.execute(
+        delete(indexing_jobs)
+        .where(job.id.in_([row.id for row in looked_at if row.status in FINAL]), old)
+        .returning(job.id, job.status, job.program_id)
+    ).all()
+    connection.execute(delete(job_attempts).where(job_attempts.c.job_id.in_([row.id for row in gone])))
+    changes = Counter((row.program_id, str(row.status)) for row in gone)
+    changes.update(Counter((row.program_id, "created") for row in gone))
+    tally(connection, {key: -n for key, n in changes.items()})
+    finished = len(looked_at) < batch or bool(looked_at[-1].young)
+    return len(gone), 0 if finished else looked_at[-1].id
+
+
+def fold_counts(connection: Connection, batch: int = 10_000) -> int:
+    """Add a batch of appended changes to the counters and remove them; returns how many were folded."""
+    chosen = (
+        select(count_deltas.c.id, count_deltas.c.program_id, count_deltas.c.counter, count_deltas.c.change)
+        .order_by(count_deltas.c.id)
+        .limit(batch)
+        .with_for_update(skip_locked=True)
+    )
+    rows = connection.execute(chosen).all()
+    sums: Counter[tuple[int, str]] = Counter()
+    for row in rows:
+        sums[row.program_id, row.counter] += row.change
+    for (program_id, counter), total in sorted(sums.items()):
+        addition = insert_for(connection, counts).values(program_id=program_id, counter=counter, total=total)
+        connection.execute(
+            addition.on_conflict_do_update(
+                index_elements=["program_id", "counter"], set_={"total": counts.c.total + addition.excluded.total}
+            )
+        )
+    if rows:
+        connection.execute(delete(count_deltas).where(count_deltas.c.id.in_([row.id for row in rows])))
+    return len(rows)

@@ -1,0 +1,350 @@
+"""The queue: one method for each verb, the same on SQLite and Postgres.
+
+Every method raises `DatabaseUnavailable` when the database cannot be reached, does not answer in time, is read-only or
+full; nothing is known to be wrong with the request then, and it may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import select, update
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from . import fleet, hot, reading, statements
+from .admission import admit, seconds_until_due
+from .backoff import RetryPolicy
+from .dialects import one_writer
+from .ending import Settled, end
+from .engine import is_unavailable
+from .enqueueing import insert_jobs
+from .fleet import JobTypeFacts, SupervisorReport, SupervisorView
+from .job import DatabaseUnavailable, Job, Kind, LeaseLost, NewJob, Outcome, Status
+from .operating import CancelAnswer, RetryAnswer, cancel, fold_counts, prune, retry
+from .reading import AttemptView, Counts, JobView
+from .sqlite import boot_clock
+from .tables import indexing_jobs
+
+job = indexing_jobs.c
+Answer = TypeVar("Answer")
+
+
+class Renewed(NamedTuple):
+    """One running job whose lease was renewed."""
+
+    tag: str
+    job_id: int
+    lease: int
+    cancel_requested: bool
+
+
+class Cycle(NamedTuple):
+    """What one settle-and-claim did: attempts whose lease was lost (nothing of theirs was written), and the new claims."""
+
+    lost: list[Job]
+    claimed: list[Job]
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """What is known of a worker that died: its claim tags, the job it ran (0: none) and how that attempt ended."""
+
+    tags: tuple[str, ...]
+    job_id: int
+    lease: int
+    kind: Kind
+    reason: str
+    detail: str = ""
+
+
+class Queue:
+    """The verbs of the queue over one engine. `policies` say how each job type is retried."""
+
+    def __init__(
+        self, engine: Engine, policies: Mapping[str, RetryPolicy] | None = None, random: Random | None = None
+    ) -> None:
+        self.engine = engine
+        self._policies = policies or {}
+        self._random = random or Random()
+        self._pruned_to = 0
+        self._one_writer = one_writer(engine)
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT") if not self._one_writer else engine
+
+    # Enqueue
+
+    def enqueue(self, jobs: Sequence[NewJob], connection: Connection | None = None) -> list[int]:
+        """Add jobs, in the caller's transaction when given a connection; returns their ids in order.
+
+        A job whose `(program_id, unique_key)` exists already is not added; its id is the existing one.
+        Raises `BadParameters` for parameters that cannot be stored.
+        """
+        if connection is not None:
+            return insert_jobs(connection, jobs)
+        return self._write(lambda connection: insert_jobs(connection, jobs))
+
+    # The worker's verbs
+
+    def claim(self, tag: str, job_types: Sequence[str], limit: int) -> list[Job]:
+        """Move up to `limit` ready jobs of these types to running under a new claim tag, best first."""
+        return self.settle_and_claim("", [], tag, job_types, limit).claimed
+
+    def settle(self, tag: str, finished: Sequence[tuple[Job, Outcome]]) -> list[Job]:
+        """Record the outcomes of attempts claimed under `tag`; returns those whose lease was lost."""
+        return self.settle_and_claim(tag, finished, "", (), 0).lost
+
+    def settle_and_claim(
+        self, done_tag: str, finished: Sequence[tuple[Job, Outcome]], tag: str, job_types: Sequence[str], limit: int
+    ) -> Cycle:
+        """Settle what is finished and claim what is next, in one transaction."""
+        parameters = self._claim_parameters(done_tag, tag, job_types)
+        if all(outcome.kind is Kind.COMPLETED and each.lane is None for each, outcome in finished):
+            try:
+                return self._settle_short(finished, limit, parameters)
+            except hot.PartlyLost:
+                pass
+        return self._write(lambda connection: self._settle_each(connection, finished, limit, parameters))
+
+    def _settle_short(self, finished: Sequence[tuple[Job, Outcome]], limit: int, parameters: dict[str, Any]) -> Cycle:
+        done = [each for each, _ in finished]
+        if self._one_writer or not (done and limit):
+            return self._write(lambda connection: self._settle_in_step(connection, done, limit, parameters))
+        with self._available(), self._autocommit.connect() as connection:
+            settled, claimed = hot.settle_and_claim_on_postgres(connection, done, limit, parameters)
+        return Cycle([each for each in done if each.id not in settled], _in_order(claimed))
+
+    def _settle_in_step(self, connection: Connection, done: list[Job], limit: int, parameters: dict[str, Any]) -> Cycle:
+        if self._one_writer:
+            settled = hot.settle_on_sqlite(connection, done, parameters)
+        else:
+            settled = hot.settle_on_postgres(connection, done, parameters)
+        return Cycle(
+            [each for each in done if each.id not in settled], self._claim(connection, limit, parameters)
+        )
+
+    def _settle_each(
+        self, connection: Connection, finished: Sequence[tuple[Job, Outcome]], limit: int, parameters: dict[str, Any]
+    ) -> Cycle:
+        outcomes = {each.id: outcome for each, outcome in finished}
+        mine = statements.still_mine(parameters["done_tag"], [each for each, _ in finished])
+        rows = connection.execute(statements.ended(mine, skip_locked=False)).all()
+        settled = {one.job_id for one in self._end(connection, rows, lambda row: outcomes[row.id])}
+        lost = [each for each, _ in finished if each.id not in settled]
+        return Cycle(lost, self._claim(connection, limit, parameters))
+
+    def _claim(self, connection: Connection, limit: int, parameters: dict[str, Any]) -> list[Job]:
+        """Claim; when nothing is ready, admit first what may be."""
+        if not limit:
+            return []
+        statement = hot.claim_of(limit, self._one_writer)
+        rows = connection.execute(statement, parameters).all()
+        if not rows and admit(connection, limit):
+            rows = connection.execute(statement, parameters).all()
+        return _in_order([Job._make(row) for row in rows])
+
+    def _claim_parameters(self, done_tag: str, tag: str, job_types: Sequence[str]) -> dict[str, Any]:
+        return {
+            "done_tag": done_tag,
+            "tag": tag,
+            "job_types": statements.listed(job_types, self._one_writer),
+            **self._boot(),
+        }
+
+    @contextmanager
+    def transaction(self, tag: str, mine: Job) -> Iterator[Connection]:
+        """A transaction that begins with the fence: nobody ends this attempt before it is over. Keep it short.
+
+        Raises `LeaseLost` when the attempt does not hold the job any more.
+        """
+        with self._available(), self.engine.begin() as connection:
+            if connection.execute(statements.fence(tag, mine)).first() is None:
+                raise LeaseLost(f"job {mine.id} is not held under lease {mine.lease} any more")
+            yield connection
+
+    def progress(self, tag: str, mine: Job, values: Mapping[str, Any]) -> None:
+        """Write progress columns of a running job. Raises `LeaseLost`."""
+        self._write_mine(tag, mine, values)
+
+    def checkpoint(self, tag: str, mine: Job, text: str | None) -> None:
+        """Keep JSON text for the job's later attempts. Raises `LeaseLost`."""
+        self._write_mine(tag, mine, {"checkpoint": text})
+
+    def _write_mine(self, tag: str, mine: Job, values: Mapping[str, Any]) -> None:
+        statement = update(indexing_jobs).where(statements.still_mine(tag, [mine])).values(**values)
+        if self._write(lambda connection: connection.execute(statement).rowcount) == 0:
+            raise LeaseLost(f"job {mine.id} is not held under lease {mine.lease} any more")
+
+    # Leases
+
+    def heartbeat(self, tags: Sequence[str]) -> list[Renewed]:
+        """Renew the leases of everything running under these tags; rows that others hold locked are left out."""
+        if not tags:
+            return []
+        parameters = {"tags": statements.listed(tags, self._one_writer), **self._boot()}
+        rows = self._write(lambda connection: connection.execute(_RENEW, parameters).all())
+        return [Renewed(row.locked_by, row.id, row.lease, bool(row.cancel_requested)) for row in rows]
+
+    def held(self, tags: Sequence[str]) -> set[str]:
+        """Those of the tags that still have running jobs."""
+        statement = select(job.locked_by).where(statements.of_tags()).distinct()
+        parameters = {"tags": statements.listed(tags, self._one_writer)}
+        return set(self.read(lambda connection: connection.execute(statement, parameters).scalars().all()))
+
+    def release(self, tags: Sequence[str], reason: str, interrupted: bool) -> int:
+        """Give back everything running under these tags, unspent; `interrupted` counts it as an interruption."""
+        outcome = Outcome(Kind.INTERRUPTED if interrupted else Kind.RELEASED, reason)
+        return len(self._end_of_tags(tags, lambda row: outcome))
+
+    def release_jobs(self, tag: str, jobs: Sequence[Job]) -> None:
+        """Give back jobs of one claim that were not started."""
+        self.settle(tag, [(each, Outcome(Kind.RELEASED)) for each in jobs])
+
+    def reclaim(self, death: Death) -> list[Settled]:
+        """Take back what a dead worker held: the job it ran is charged as the death says, its neighbours go unspent."""
+
+        def outcome_of(row: Any) -> Outcome:
+            if row.id == death.job_id and row.lease == death.lease:
+                return Outcome(death.kind, death.reason, death.detail)
+            return Outcome(Kind.RELEASED)
+
+        return self._end_of_tags(death.tags, outcome_of)
+
+    def reclaim_expired(self, lock_timeout: float) -> list[Settled]:
+        """Take back what nobody has renewed for `lock_timeout` seconds; a lost host is an interruption, not a failure."""
+        reason = f"lease not renewed for {lock_timeout:g} s: its host or supervisor is gone"
+        statement = statements.ended(statements.expired(self._one_writer), skip_locked=True, limit=500)
+        parameters = {"lock_timeout": lock_timeout, **self._boot()}
+
+        def take_back(connection: Connection) -> list[Settled]:
+            rows = connection.execute(statement, parameters).all()
+            return self._end(connection, rows, lambda row: Outcome(Kind.INTERRUPTED, reason))
+
+        return self._write(take_back)
+
+    def _end_of_tags(self, tags: Sequence[str], outcome_of: Callable[[Any], Outcome]) -> list[Settled]:
+        if not tags:
+            return []
+        statement = statements.ended(statements.of_tags(), skip_locked=False)
+        parameters = {"tags": statements.listed(tags, self._one_writer)}
+
+        def take_back(connection: Connection) -> list[Settled]:
+            return self._end(connection, connection.execute(statement, parameters).all(), outcome_of)
+
+        return self._write(take_back)
+
+    def _end(self, connection: Connection, rows: Sequence[Any], outcome_of: Callable[[Any], Outcome]) -> list[Settled]:
+        return end(connection, rows, outcome_of, self._policies, self._random)
+
+    # Admission, operators, housekeeping
+
+    def admit(self, limit: int = 500) -> int:
+        """Examine new and due jobs; returns how many became ready."""
+        return self._write(lambda connection: admit(connection, limit))
+
+    def next_due(self) -> float | None:
+        """Seconds until the earliest job that waits for its time; None when none does."""
+        return self.read(seconds_until_due)
+
+    def cancel(self, job_id: int) -> CancelAnswer:
+        """Cancel a queued job at once; ask a running one to stop."""
+        return self._write(lambda connection: cancel(connection, job_id))
+
+    def retry(self, job_id: int) -> RetryAnswer:
+        """Put a finished job back into the queue with its retries unspent."""
+        return self._write(lambda connection: retry(connection, job_id))
+
+    def prune(self, retention: Mapping[Status, float], batch: int = 1000) -> int:
+        """Delete finished jobs older than their status's retention in seconds, among the next `batch` rows.
+
+        Goes on where the last call stopped; returns how many went.
+        """
+        gone, self._pruned_to = self._write(lambda connection: prune(connection, retention, batch, self._pruned_to))
+        return gone
+
+    def fold_counts(self) -> int:
+        """Fold appended changes into the counters; returns how many were folded."""
+        return self._write(fold_counts)
+
+    # The fleet
+
+    def register(self, types: Mapping[str, JobTypeFacts], supervisor_id: str, alive_within: float = 30.0) -> None:
+        """Make job types known to all. Raises `LaneDisagreement` when a living supervisor gives one another lane."""
+        self._write(lambda connection: fleet.register(connection, types, supervisor_id, alive_within))
+
+    def report(self, own: SupervisorReport) -> None:
+        """Say that a supervisor lives, and how it is."""
+        self._write(lambda connection: fleet.report(connection, own))
+
+    def forget(self, supervisor_id: str) -> None:
+        """A supervisor has left."""
+        self._write(lambda connection: fleet.forget(connection, supervisor_id))
+
+    def supervisors(self, within: float = 86_400.0) -> Sequence[SupervisorView]:
+        """The supervisors heard of within so many seconds."""
+        return self.read(lambda connection: fleet.living(connection, within))
+
+    # Reading
+
+    def get(self, job_id: int) -> JobView | None:
+        """The job of that id, or None."""
+        return self.read(lambda connection: reading.get(connection, job_id))
+
+    def page(
+        self,
+        program_id: int | None = None,
+        status: str | None = None,
+        job_type: str | None = None,
+        limit: int = 20,
+        before: int | None = None,
+    ) -> list[JobView]:
+        """At most `limit` jobs, newest first; `before` is the id at which the former page ended."""
+        return self.read(lambda connection: reading.page(connection, program_id, status, job_type, limit, before))
+
+    def attempts(self, job_id: int) -> list[AttemptView]:
+        """The job's attempts that ended other than completed, oldest first."""
+        return self.read(lambda connection: reading.attempts(connection, job_id))
+
+    def counts(self, program_id: int | None = None) -> Counts:
+        """How many jobs there are in each status, of one program or of all."""
+        return self.read(lambda connection: reading.count(connection, program_id))
+
+    def why(self, job_id: int, alive_within: float = 30.0) -> list[str] | None:
+        """What a job is waiting for, in sentences; None when there is no such job."""
+        return self.read(lambda connection: reading.why(connection, job_id, alive_within))
+
+    # How it speaks to the database
+
+    def _boot(self) -> dict[str, Any]:
+        if not self._one_writer:
+            return {"boot": None, "boot_seconds": None}
+        boot, seconds = boot_clock()
+        return {"boot": boot, "boot_seconds": seconds}
+
+    def _write(self, work: Callable[[Connection], Answer]) -> Answer:
+        with self._available(), self.engine.begin() as connection:
+            return work(connection)
+
+    def read(self, work: Callable[[Connection], Answer]) -> Answer:
+        """Run a reading function in a transaction that takes no write lock."""
+        with self._available(), self.engine.connect().execution_options(jobqueue_read=True) as connection:
+            return work(connection)
+
+    @contextmanager
+    def _available(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            if is_unavailable(error):
+                raise DatabaseUnavailable(str(error.orig).strip()) from error
+            raise
+
+
+_RENEW = statements.renew()
+
+
+def _in_order(claimed: list[Job]) -> list[Job]:
+    return sorted(claimed, key=lambda each: (-each.priority, each.created_at, each.id))

@@ -1,0 +1,257 @@
+"""What people and programs may read of jobs: one job, a page of them, its attempts, the counters, and why one waits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, func, literal_column, select
+from sqlalchemy.engine import Connection
+
+from .fleet import living
+from .job import FINAL, Status
+from .tables import count_deltas, counts, indexing_jobs, job_attempts, lanes, now
+
+job = indexing_jobs.c
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as others may see it. Times are aware; `parameters` are decoded, `{"invalid": text}` when they are not JSON."""
+
+    id: int
+    program_id: int
+    user_id: int | None
+    job_type: str
+    folder_id: str | None
+    status: str
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    total_files: int
+    processed_files: int
+    successful_files: int
+    failed_files: int
+    progress_message: str | None
+    error_message: str | None
+    priority: int
+    retry_count: int
+    max_retries: int
+    interruptions: int
+    scheduled_at: datetime | None
+    locked_at: datetime | None
+    locked_by: str | None
+    lane: str | None
+    unique_key: str | None
+    cancel_requested_at: datetime | None
+    parameters: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON types: times in ISO 8601."""
+        return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """An attempt that ended other than completed."""
+
+    lease: int
+    outcome: str
+    reason: str
+    detail: str
+    locked_by: str | None
+    started_at: datetime | None
+    ended_at: datetime
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON types: times in ISO 8601."""
+        return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many jobs there are. `pending` counts all that wait, `scheduled` those due later, `waiting` those behind a lane."""
+
+    pending: int
+    running: int
+    completed: int
+    failed: int
+    cancelled: int
+    scheduled: int
+    waiting: int
+    oldest_pending: JobView | None
+
+
+_SHOWN = [indexing_jobs.c[name] for name in JobView.__dataclass_fields__ if name != "parameters"]
+
+
+def get(connection: Connection, job_id: int) -> JobView | None:
+    """The job of that id, or None."""
+    row = connection.execute(_jobs().where(job.id == job_id)).first()
+    return _view(row) if row else None
+
+
+def page(
+    connection: Connection,
+    program_id: int | None,
+    status: str | None,
+    job_type: str | None,
+    limit: int,
+    before: int | None,
+) -> list[JobView]:
+    """At most `limit` jobs, newest first, those with an id below `before` when given."""
+    statement = _jobs().order_by(job.id.desc()).limit(limit)
+    for column, value in ((job.program_id, program_id), (job.status, status), (job.job_type, job_type)):
+        if value is not None:
+            statement = statement.where(column == value)
+    if before is not None:
+        statement = statement.where(job.id < before)
+    return [_view(row) for row in connection.execute(statement)]
+
+
+def _jobs() -> Select[Any]:
+    return select(*_SHOWN, job.job_parameters)
+
+
+def _view(row: Row[Any]) -> JobView:
+    values = row._asdict()
+    return JobView(**values, parameters=_decoded(values.pop("job_parameters")))
+
+
+def _decoded(text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text) if text else {}
+    except ValueError:
+        return {"invalid": text}
+    return value if isinstance(value, dict) else {"invalid": text}
+
+
+def attempts(connection: Connection, job_id: int) -> list[AttemptView]:
+    """The job's attempts that ended other than completed, oldest first."""
+    columns = [job_attempts.c[name] for name in AttemptView.__dataclass_fields__]
+    rows = connection.execute(select(*columns).where(job_attempts.c.job_id == job_id).order_by(job_attempts.c.id))
+    return [AttemptView(*row) for row in rows]
+
+
+def count(connection: Connection, program_id: int | None) -> Counts:
+    """The counters, of one program or of all; costs the same however long the history is."""
+    totals = _totals(connection, program_id)
+    running = _how_many(connection, program_id, job.status == Status.RUNNING)
+    final = sum(totals.get(status, 0) for status in FINAL)
+    return Counts(
+        pending=max(0, totals.get("created", 0) - final - running),
+        running=running,
+        completed=totals.get(Status.COMPLETED, 0),
+        failed=totals.get(Status.FAILED, 0),
+        cancelled=totals.get(Status.CANCELLED, 0),
+        scheduled=_how_many(connection, program_id, _WAITING & (job.waits_for == "time")),
+        waiting=_how_many(connection, program_id, _WAITING & (job.waits_for == "lane")),
+        oldest_pending=_oldest_pending(connection, program_id),
+    )
+
+
+_WAITING = job.status == Status.PENDING
+
+
+def _totals(connection: Connection, program_id: int | None) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for table, amount in ((counts, counts.c.total), (count_deltas, count_deltas.c.change)):
+        statement = select(table.c.counter, func.sum(amount)).group_by(table.c.counter)
+        if program_id is not None:
+            statement = statement.where(table.c.program_id == program_id)
+        for counter, total in connection.execute(statement):
+            totals[counter] = totals.get(counter, 0) + int(total)
+    return totals
+
+
+def _how_many(connection: Connection, program_id: int | None, where: Any) -> int:
+    statement = select(func.count()).select_from(indexing_jobs).where(where)
+    if program_id is not None:
+        statement = statement.where(job.program_id == program_id)
+    return connection.execute(statement).scalar_one()
+
+
+def _oldest_pending(connection: Connection, program_id: int | None) -> JobView | None:
+    statement = _jobs().where(_WAITING).order_by(job.id).limit(1)
+    if program_id is not None:
+        statement = statement.where(job.program_id == program_id)
+    row = connection.execute(statement).first()
+    return _view(row) if row else None
+
+
+def why(connection: Connection, job_id: int, alive_within: float) -> list[str] | None:
+    """What a job is waiting for, in sentences; None when there is no such job."""
+    columns = (job.id, job.status, job.job_type, job.lane, job.ready_at, job.waits_for, job.scheduled_at, job.locked_by,
+               job.locked_at, job.started_at, job.priority, job.created_at, job.error_message, job.retry_count,
+               job.max_retries, job.cancel_requested_at, job.completed_at)
+    row = connection.execute(select(*columns, now().label("clock")).where(job.id == job_id)).first()
+    if row is None:
+        return None
+    if row.status == Status.RUNNING:
+        return _why_running(row)
+    if row.status in FINAL:
+        return [f"{row.status} at {_time(row.completed_at)}" + (f": {row.error_message}" if row.error_message else "")]
+    return _why_pending(connection, row) + _why_unserved(connection, row, alive_within) + _why_again(row)
+
+
+def _why_running(row: Row[Any]) -> list[str]:
+    sentences = [f"running since {_time(row.started_at)} under {row.locked_by}, lease renewed at {_time(row.locked_at)}"]
+    if row.cancel_requested_at:
+        sentences.append(f"asked to stop at {_time(row.cancel_requested_at)}")
+    return sentences
+
+
+def _why_pending(connection: Connection, row: Row[Any]) -> list[str]:
+    if row.ready_at is not None:
+        ahead = connection.execute(
+            select(func.count()).select_from(
+                select(literal_column("1")).where(job.ready_at.is_not(None), _before(row)).limit(1000).subquery()
+            )
+        ).scalar_one()
+        return [f"ready; {ahead if ahead < 1000 else '1000 or more'} jobs ahead of it"]
+    if row.waits_for == "time":
+        left = (row.scheduled_at - row.clock).total_seconds()
+        return [f"due at {_time(row.scheduled_at)}, in {max(0.0, left):.0f} s"]
+    if row.waits_for == "lane":
+        return [_why_in_lane(connection, row)]
+    if row.waits_for == "handler":
+        return [f"no supervisor has ever served job type {row.job_type!r}; add it to job_types in jobqueue.yaml"]
+    return ["not yet examined; maintenance of any running supervisor does that within its poll_interval"]
+
+
+def _why_in_lane(connection: Connection, row: Row[Any]) -> str:
+    head = connection.execute(
+        select(job.id, job.status, job.started_at).join(lanes, lanes.c.head == job.id).where(lanes.c.name == row.lane)
+    ).first()
+    if head is None or head.status in FINAL:
+        return f"waits for lane {row.lane!r}, which is about to choose its next job"
+    state = f"runs since {_time(head.started_at)}" if head.status == Status.RUNNING else f"is {head.status}"
+    return f"waits for lane {row.lane!r}: job {head.id} {state}"
+
+
+def _why_unserved(connection: Connection, row: Row[Any], alive_within: float) -> list[str]:
+    alive = living(connection, alive_within)
+    if not alive:
+        return ["no supervisor is running: supervisor start"]
+    if row.waits_for != "handler" and not any(row.job_type in each.job_types for each in alive):
+        return [f"no running supervisor serves job type {row.job_type!r}"]
+    return []
+
+
+def _why_again(row: Row[Any]) -> list[str]:
+    if not row.retry_count:
+        return []
+    return [f"retry {row.retry_count} of {row.max_retries}, after: {row.error_message}"]
+
+
+def _before(row: Row[Any]) -> Any:
+    same = job.priority == row.priority
+    return (job.priority > row.priority) | (same & (job.created_at < row.created_at)) | (
+        same & (job.created_at == row.created_at) & (job.id < row.id)
+    )
+
+
+def _time(moment: datetime | None) -> str:
+    return moment.isoformat(timespec="seconds") if moment else "an unknown time"

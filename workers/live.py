@@ -1,0 +1,149 @@
+"""The context of a running attempt: a `JobContext` over the queue and the worker's slot."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from sqlalchemy.engine import Connection
+
+from backends import BadParameters, DatabaseUnavailable, Job, Queue
+
+from .slot import Cause, Phase, Slot, boot_time
+
+WRITE_PROGRESS_EVERY = 1.0
+"""Seconds between two writes of a job's progress."""
+
+
+class LiveContext:
+    """What the handler of one attempt is given. Lives for that attempt only."""
+
+    __slots__ = (
+        "_checkpoint", "_enter", "_fenced_at", "_leaving", "_log", "_queue", "_slot", "_tag", "_unwritten", "_written_at",
+        "deadline", "job", "told_to_stop",
+    )
+
+    def __init__(
+        self, queue: Queue, slot: Slot, tag: str, job: Job, deadline: float, enter: Callable[[Phase], None],
+        leaving: Callable[[], bool], fenced_at: Callable[[], float],
+    ) -> None:
+        self._queue, self._slot, self._tag, self.job, self.deadline = queue, slot, tag, job, deadline
+        self._enter, self._leaving, self._fenced_at = enter, leaving, fenced_at
+        self._unwritten: dict[str, Any] = {}
+        self._written_at = -math.inf
+        self._checkpoint = job.checkpoint
+        self._log: Any = None
+        self.told_to_stop: Cause | None = None
+
+    @property
+    def log(self) -> Any:
+        """A structured logger that knows the job."""
+        if self._log is None:
+            job = self.job
+            self._log = structlog.get_logger("jobqueue.handler").bind(
+                job_id=job.id, job_type=job.job_type, program_id=job.program_id, attempt=job.lease
+            )
+        return self._log
+
+    @property
+    def checkpoint(self) -> Any:
+        """What an earlier attempt kept, or None."""
+        return json.loads(self._checkpoint) if self._checkpoint else None
+
+    @checkpoint.setter
+    def checkpoint(self, value: Any) -> None:
+        try:
+            text = None if value is None else json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise BadParameters(f"job {self.job.id}: the checkpoint cannot be stored as JSON: {error}") from None
+        self._queue.checkpoint(self._tag, self.job, text)
+        self._checkpoint = text
+
+    def progress(
+        self, processed: int, total: int | None = None, message: str | None = None, *, successful: int | None = None,
+        failed: int | None = None,
+    ) -> None:
+        """Report how far the job is; written at most once a second, and once more at the end."""
+        values = {"processed_files": processed, "total_files": total, "progress_message": message,
+                  "successful_files": successful, "failed_files": failed}
+        self._unwritten |= {name: value for name, value in values.items() if value is not None}
+        if time.monotonic() - self._written_at >= WRITE_PROGRESS_EVERY:
+            self.write_progress()
+
+    def write_progress(self) -> None:
+        """Write what was reported and not yet written. An outage only delays it. Raises `LeaseLost`."""
+        if self._unwritten:
+            try:
+                self._queue.progress(self._tag, self.job, _stored(self._unwritten))
+                self._unwritten = {}
+            except DatabaseUnavailable:
+                pass
+            self._written_at = time.monotonic()
+
+    def should_stop(self) -> bool:
+        """True once there is a reason to return soon."""
+        if self.told_to_stop is None:
+            self.told_to_stop = self._cause()
+        return self.told_to_stop is not None
+
+    def _cause(self) -> Cause | None:
+        """Why the handler should return: NONE stands for a drain, no reason at all is None."""
+        if self.deadline and boot_time() > self.deadline:
+            return Cause.DEADLINE
+        wish = self._slot.wish
+        if wish.stop_job == self.job.id and wish.stop_lease == self.job.lease and wish.cause:
+            return Cause(wish.cause)
+        cancel = self._slot.cancel
+        if cancel.job_id == self.job.id and cancel.lease == self.job.lease:
+            return Cause.CANCEL
+        if boot_time() > self._fenced_at():
+            return Cause.LEASE
+        return Cause.NONE if self._leaving() else None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A short fenced transaction. Waits through an outage as long as the lease lasts. Raises `LeaseLost`."""
+        wait = 0.05
+        while True:
+            fenced = self._queue.transaction(self._tag, self.job)
+            self._enter(Phase.FENCED)
+            try:
+                connection = fenced.__enter__()
+                break
+            except DatabaseUnavailable:
+                if boot_time() + wait > self._fenced_at():
+                    raise
+            finally:
+                self._enter(Phase.RUNNING)
+            time.sleep(wait)
+            wait = min(2 * wait, 1.0)
+        self._enter(Phase.FENCED)
+        try:
+            with _entered(fenced, connection):
+                yield connection
+        finally:
+            self._enter(Phase.RUNNING)
+
+
+@contextmanager
+def _entered(manager: Any, connection: Connection) -> Iterator[None]:
+    """The rest of a `with` whose manager was entered already."""
+    try:
+        yield
+    except BaseException as error:
+        if not manager.__exit__(type(error), error, error.__traceback__):
+            raise
+    else:
+        manager.__exit__(None, None, None)
+
+
+def _stored(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.replace("\0", "\ufffd")[:2000] if isinstance(value, str) else max(0, min(int(value), 2**31 - 1))
+        for name, value in values.items()
+    }
