@@ -1,8 +1,13 @@
 """What a job is, and the only place that speaks to a database.
 
-`open_engine` gives a checked engine, `Queue` the verbs of the queue; the rest are the names that callers of those need.
+`open_engine` gives a checked engine, `upgrade` its schema, `Queue` the verbs of the queue, `watch` hints of new work;
+the rest are the names that callers of those need.
 """
 
+from .backoff import RetryPolicy
+from .ending import Settled
+from .engine import BadDatabaseUrl, InheritedConnection, is_unavailable, open_connections, open_engine
+from .fleet import JobTypeFacts, LaneDisagreement, SupervisorReport, SupervisorView
 from .job import (
     FINAL,
     MOVES,
@@ -18,25 +23,58 @@ from .job import (
     Status,
     legal_before,
 )
-from .tables import Moment, indexed_files, indexing_jobs, metadata, now
+from .migrate import check, current, head, upgrade
+from .operating import CancelAnswer, RetryAnswer
+from .queue import Cycle, Death, Queue, Renewed
+from .reading import AttemptView, Counts, JobView
+from .tables import Moment, drive_cursors, indexed_files, indexing_jobs, metadata, now, programs
+from .wakeups import Watch, watch
 
 __all__ = [
     "FINAL",
     "MOVES",
+    "AttemptView",
+    "BadDatabaseUrl",
     "BadParameters",
+    "CancelAnswer",
+    "Counts",
+    "Cycle",
     "DatabaseUnavailable",
+    "Death",
+    "InheritedConnection",
     "Job",
+    "JobTypeFacts",
+    "JobView",
     "Kind",
+    "LaneDisagreement",
     "LeaseLost",
     "Moment",
     "Move",
     "NewJob",
     "Outcome",
+    "Queue",
+    "Renewed",
+    "RetryAnswer",
+    "RetryPolicy",
     "SchemaMismatch",
+    "Settled",
     "Status",
+    "SupervisorReport",
+    "SupervisorView",
+    "Watch",
+    "check",
+    "current",
+    "drive_cursors",
+    "head",
     "indexed_files",
     "indexing_jobs",
+    "is_unavailable",
     "legal_before",
     "metadata",
     "now",
+    "open_connections",
+    "open_engine",
+    "programs",
+    "upgrade",
+    "watch",
 ]

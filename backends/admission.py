@@ -10,10 +10,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, String, bindparam, cast, func, null, select, update
+from sqlalchemy import String, bindparam, cast, func, null, select, update
 from sqlalchemy.engine import Connection
 
-from .dialects import one_writer
+from .dialects import AnyRow, one_writer
 from .job import Status
 from .lanes import elect
 from .tables import indexing_jobs, job_types, now
@@ -44,7 +44,7 @@ def admit(connection: Connection, limit: int) -> int:
     return _place(connection, rows) if rows else 0
 
 
-def _locked(connection: Connection, where: Any, first: Any, limit: int) -> list[Row[Any]]:
+def _locked(connection: Connection, where: Any, first: Any, limit: int) -> list[AnyRow]:
     return list(
         connection.execute(
             select(
@@ -58,7 +58,7 @@ def _locked(connection: Connection, where: Any, first: Any, limit: int) -> list[
     )
 
 
-def _place(connection: Connection, rows: list[Row[Any]]) -> int:
+def _place(connection: Connection, rows: list[AnyRow]) -> int:
     """Give each row its reason to wait, or make it ready; then let the lanes concerned choose their heads."""
     known = {row.name: row for row in connection.execute(select(job_types.c.name, job_types.c.lane))}
     placed: dict[str, list[dict[str, Any]]] = {"ready": [], "waiting": []}

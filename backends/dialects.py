@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Row, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
+
+AnyRow = Row[*tuple[Any, ...]]
 
 
 def one_writer(bind: Engine | Connection) -> bool:

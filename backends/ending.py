@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from sqlalchemy import Row, insert, update
+from sqlalchemy import insert, update
 from sqlalchemy.engine import Connection
 
 from .backoff import RetryPolicy
 from .decisions import Counters, Decision, decide
+from .dialects import AnyRow
 from .job import FINAL, Kind, Outcome, Status
 from .lanes import elect
 from .statements import UNLOCKED, job, later
@@ -34,8 +35,8 @@ class Settled:
 
 def end(
     connection: Connection,
-    rows: Sequence[Row[Any]],
-    outcome_of: Callable[[Row[Any]], Outcome],
+    rows: Sequence[AnyRow],
+    outcome_of: Callable[[AnyRow], Outcome],
     policies: Mapping[str, RetryPolicy],
     random: Random,
 ) -> list[Settled]:
@@ -64,7 +65,7 @@ def tally(connection: Connection, moves: Mapping[tuple[int, str], int]) -> None:
         connection.execute(insert(count_deltas), changes)
 
 
-def _counters(row: Row[Any]) -> Counters:
+def _counters(row: AnyRow) -> Counters:
     return Counters(row.retry_count, row.max_retries, row.interruptions, row.cancel_requested_at is not None)
 
 
@@ -73,7 +74,7 @@ def _left_no_trace(outcome: Outcome) -> bool:
     return outcome.kind is Kind.RELEASED and not outcome.reason
 
 
-def _write(connection: Connection, row: Row[Any], decision: Decision) -> None:
+def _write(connection: Connection, row: AnyRow, decision: Decision) -> None:
     values: dict[str, Any] = {
         "status": decision.status,
         "retry_count": decision.retry_count,
@@ -88,7 +89,7 @@ def _write(connection: Connection, row: Row[Any], decision: Decision) -> None:
     connection.execute(update(indexing_jobs).where(job.id == row.id).values(values))
 
 
-def _place_in_queue(row: Row[Any], after: float) -> dict[str, Any]:
+def _place_in_queue(row: AnyRow, after: float) -> dict[str, Any]:
     """Where a job that runs again waits: for its time, behind its lane's head, or for nothing."""
     if after > 0:
         return {"waits_for": "time", "scheduled_at": later(after), "ready_at": None}
@@ -97,7 +98,7 @@ def _place_in_queue(row: Row[Any], after: float) -> dict[str, Any]:
     return {"waits_for": None, "ready_at": now()}
 
 
-def _attempt(row: Row[Any], outcome: Outcome) -> dict[str, Any]:
+def _attempt(row: AnyRow, outcome: Outcome) -> dict[str, Any]:
     return {
         "job_id": row.id,
         "lease": row.lease,

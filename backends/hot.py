@@ -19,6 +19,7 @@ from .job import Job, Status
 from .statements import CLAIMED, claim, settle_completed, settle_completed_each
 from .tables import count_deltas
 
+
 def settle_and_claim_on_postgres(
     connection: Connection, done: Sequence[Job], limit: int, parameters: dict[str, Any]
 ) -> tuple[set[int], list[Job]]:

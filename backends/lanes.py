@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Connection
 
-from .dialects import insert_for
+from .dialects import AnyRow, insert_for
 from .job import Status
 from .statements import ORDER
 from .tables import indexing_jobs, lanes, now
@@ -53,7 +53,7 @@ def _elect_in_one(connection: Connection, name: str, head: int | None) -> int:
     return 1
 
 
-def _holder(connection: Connection, name: str, head: int | None) -> Row[Any] | None:
+def _holder(connection: Connection, name: str, head: int | None) -> AnyRow | None:
     """The lane's head if it still runs or may be claimed; read without a lock, since whoever ends it elects again."""
     if head is None:
         return None
@@ -64,7 +64,7 @@ def _holder(connection: Connection, name: str, head: int | None) -> Row[Any] | N
     ).first()
 
 
-def _best_waiting(connection: Connection, name: str) -> Row[Any] | None:
+def _best_waiting(connection: Connection, name: str) -> AnyRow | None:
     return connection.execute(
         select(job.id, job.priority, job.created_at)
         .where(job.lane == name, job.status == Status.PENDING, job.waits_for == "lane")
@@ -73,7 +73,7 @@ def _best_waiting(connection: Connection, name: str) -> Row[Any] | None:
     ).first()
 
 
-def _rank(row: Row[Any]) -> tuple[Any, ...]:
+def _rank(row: AnyRow) -> tuple[Any, ...]:
     return (-row.priority, row.created_at, row.id)
 
 

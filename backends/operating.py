@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, func, or_, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.engine import Connection
 
-from .dialects import insert_for
+from .dialects import AnyRow, insert_for
 from .ending import tally
 from .job import FINAL, Status, legal_before
 from .lanes import elect, lock
@@ -51,7 +51,7 @@ def cancel(connection: Connection, job_id: int) -> CancelAnswer:
             return CancelAnswer.CANCELLED
 
 
-def _look(connection: Connection, job_id: int) -> Row[Any] | None:
+def _look(connection: Connection, job_id: int) -> AnyRow | None:
     columns = (job.id, job.status, job.lane, job.program_id)
     return connection.execute(select(*columns).where(job.id == job_id)).first()
 
@@ -65,7 +65,7 @@ def _ask_to_stop(connection: Connection, job_id: int) -> bool:
     return asked.rowcount == 1
 
 
-def _cancel_queued(connection: Connection, row: Row[Any]) -> bool:
+def _cancel_queued(connection: Connection, row: AnyRow) -> bool:
     if row.lane:
         lock(connection, [row.lane])
     cancelled = connection.execute(

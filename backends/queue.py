@@ -102,39 +102,40 @@ class Queue:
     ) -> Cycle:
         """Settle what is finished and claim what is next, in one transaction."""
         parameters = self._claim_parameters(done_tag, tag, job_types)
-        if all(outcome.kind is Kind.COMPLETED and each.lane is None for each, outcome in finished):
-            try:
-                return self._settle_short(finished, limit, parameters)
-            except hot.PartlyLost:
-                pass
-        return self._write(lambda connection: self._settle_each(connection, finished, limit, parameters))
+        short = [each for each, outcome in finished if outcome.kind is Kind.COMPLETED and each.lane is None]
+        rest = [pair for pair in finished if pair[1].kind is not Kind.COMPLETED or pair[0].lane is not None]
+        if short and limit and not rest and not self._one_writer:
+            return self._in_one_statement(short, limit, parameters)
+        try:
+            return self._write(lambda connection: self._in_steps(connection, short, rest, limit, parameters))
+        except hot.PartlyLost:
+            return self._write(lambda connection: self._in_steps(connection, [], finished, limit, parameters))
 
-    def _settle_short(self, finished: Sequence[tuple[Job, Outcome]], limit: int, parameters: dict[str, Any]) -> Cycle:
-        done = [each for each, _ in finished]
-        if self._one_writer or not (done and limit):
-            return self._write(lambda connection: self._settle_in_step(connection, done, limit, parameters))
+    def _in_one_statement(self, done: list[Job], limit: int, parameters: dict[str, Any]) -> Cycle:
         with self._available(), self._autocommit.connect() as connection:
             settled, claimed = hot.settle_and_claim_on_postgres(connection, done, limit, parameters)
         return Cycle([each for each in done if each.id not in settled], _in_order(claimed))
 
-    def _settle_in_step(self, connection: Connection, done: list[Job], limit: int, parameters: dict[str, Any]) -> Cycle:
-        if self._one_writer:
-            settled = hot.settle_on_sqlite(connection, done, parameters)
-        else:
-            settled = hot.settle_on_postgres(connection, done, parameters)
-        return Cycle(
-            [each for each in done if each.id not in settled], self._claim(connection, limit, parameters)
-        )
-
-    def _settle_each(
-        self, connection: Connection, finished: Sequence[tuple[Job, Outcome]], limit: int, parameters: dict[str, Any]
+    def _in_steps(
+        self,
+        connection: Connection,
+        short: list[Job],
+        rest: Sequence[tuple[Job, Outcome]],
+        limit: int,
+        parameters: dict[str, Any],
     ) -> Cycle:
-        outcomes = {each.id: outcome for each, outcome in finished}
-        mine = statements.still_mine(parameters["done_tag"], [each for each, _ in finished])
-        rows = connection.execute(statements.ended(mine, skip_locked=False)).all()
-        settled = {one.job_id for one in self._end(connection, rows, lambda row: outcomes[row.id])}
-        lost = [each for each, _ in finished if each.id not in settled]
+        settled = self._settle_short(connection, short, parameters)
+        outcomes = {each.id: outcome for each, outcome in rest}
+        if rest:
+            mine = statements.still_mine(parameters["done_tag"], [each for each, _ in rest])
+            rows = connection.execute(statements.ended(mine, skip_locked=False)).all()
+            settled |= {one.job_id for one in self._end(connection, rows, lambda row: outcomes[row.id])}
+        lost = [each for each in [*short, *(each for each, _ in rest)] if each.id not in settled]
         return Cycle(lost, self._claim(connection, limit, parameters))
+
+    def _settle_short(self, connection: Connection, done: list[Job], parameters: dict[str, Any]) -> set[int]:
+        settle = hot.settle_on_sqlite if self._one_writer else hot.settle_on_postgres
+        return settle(connection, done, parameters)
 
     def _claim(self, connection: Connection, limit: int, parameters: dict[str, Any]) -> list[Job]:
         """Claim; when nothing is ready, admit first what may be."""
@@ -198,10 +199,6 @@ class Queue:
         """Give back everything running under these tags, unspent; `interrupted` counts it as an interruption."""
         outcome = Outcome(Kind.INTERRUPTED if interrupted else Kind.RELEASED, reason)
         return len(self._end_of_tags(tags, lambda row: outcome))
-
-    def release_jobs(self, tag: str, jobs: Sequence[Job]) -> None:
-        """Give back jobs of one claim that were not started."""
-        self.settle(tag, [(each, Outcome(Kind.RELEASED)) for each in jobs])
 
     def reclaim(self, death: Death) -> list[Settled]:
         """Take back what a dead worker held: the job it ran is charged as the death says, its neighbours go unspent."""

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, func, literal_column, select
+from sqlalchemy import Select, func, literal_column, select
 from sqlalchemy.engine import Connection
 
+from .dialects import AnyRow
 from .fleet import living
 from .job import FINAL, Status
 from .tables import count_deltas, counts, indexing_jobs, job_attempts, lanes, now
@@ -115,7 +116,7 @@ def _jobs() -> Select[Any]:
     return select(*_SHOWN, job.job_parameters)
 
 
-def _view(row: Row[Any]) -> JobView:
+def _view(row: AnyRow) -> JobView:
     values = row._asdict()
     return JobView(**values, parameters=_decoded(values.pop("job_parameters")))
 
@@ -196,14 +197,14 @@ def why(connection: Connection, job_id: int, alive_within: float) -> list[str] |
     return _why_pending(connection, row) + _why_unserved(connection, row, alive_within) + _why_again(row)
 
 
-def _why_running(row: Row[Any]) -> list[str]:
+def _why_running(row: AnyRow) -> list[str]:
     sentences = [f"running since {_time(row.started_at)} under {row.locked_by}, lease renewed at {_time(row.locked_at)}"]
     if row.cancel_requested_at:
         sentences.append(f"asked to stop at {_time(row.cancel_requested_at)}")
     return sentences
 
 
-def _why_pending(connection: Connection, row: Row[Any]) -> list[str]:
+def _why_pending(connection: Connection, row: AnyRow) -> list[str]:
     if row.ready_at is not None:
         ahead = connection.execute(
             select(func.count()).select_from(
@@ -221,7 +222,7 @@ def _why_pending(connection: Connection, row: Row[Any]) -> list[str]:
     return ["not yet examined; maintenance of any running supervisor does that within its poll_interval"]
 
 
-def _why_in_lane(connection: Connection, row: Row[Any]) -> str:
+def _why_in_lane(connection: Connection, row: AnyRow) -> str:
     head = connection.execute(
         select(job.id, job.status, job.started_at).join(lanes, lanes.c.head == job.id).where(lanes.c.name == row.lane)
     ).first()
@@ -231,7 +232,7 @@ def _why_in_lane(connection: Connection, row: Row[Any]) -> str:
     return f"waits for lane {row.lane!r}: job {head.id} {state}"
 
 
-def _why_unserved(connection: Connection, row: Row[Any], alive_within: float) -> list[str]:
+def _why_unserved(connection: Connection, row: AnyRow, alive_within: float) -> list[str]:
     alive = living(connection, alive_within)
     if not alive:
         return ["no supervisor is running: supervisor start"]
@@ -240,13 +241,13 @@ def _why_unserved(connection: Connection, row: Row[Any], alive_within: float) ->
     return []
 
 
-def _why_again(row: Row[Any]) -> list[str]:
+def _why_again(row: AnyRow) -> list[str]:
     if not row.retry_count:
         return []
     return [f"retry {row.retry_count} of {row.max_retries}, after: {row.error_message}"]
 
 
-def _before(row: Row[Any]) -> Any:
+def _before(row: AnyRow) -> Any:
     same = job.priority == row.priority
     return (job.priority > row.priority) | (same & (job.created_at < row.created_at)) | (
         same & (job.created_at == row.created_at) & (job.id < row.id)

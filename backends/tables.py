@@ -32,7 +32,6 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Float, TypeDecorator, TypeEngine
 
 
-
 def moment_text(moment: datetime) -> str:
     """An aware datetime in the one text form kept on SQLite: UTC, microseconds, sortable as text."""
     return moment.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
@@ -212,7 +211,7 @@ count_deltas = Table(
     Column("counter", String, nullable=False),
     Column("change", BigInteger, nullable=False),
 )
-"""Changes of the counters `created`, `completed`, `failed`, `cancelled`, appended by whoever makes them, folded by maintenance."""
+"""Changes of the counters `created`, `completed`, `failed`, `cancelled`; whoever makes them appends, maintenance folds."""
 
 counts = Table(
     "jobqueue_counts",

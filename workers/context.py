@@ -26,8 +26,9 @@ class JobContext(Protocol):
     """
 
     job: Job
-    log: Log
 
+    @property
+    def log(self) -> Log: ...
     @property
     def checkpoint(self) -> Any: ...
     @checkpoint.setter

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import structlog
@@ -108,38 +108,22 @@ class LiveContext:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A short fenced transaction. Waits through an outage as long as the lease lasts. Raises `LeaseLost`."""
+        with ExitStack() as stack:
+            stack.callback(self._enter, Phase.RUNNING)
+            yield self._begin(stack)
+
+    def _begin(self, stack: ExitStack) -> Connection:
         wait = 0.05
         while True:
-            fenced = self._queue.transaction(self._tag, self.job)
             self._enter(Phase.FENCED)
             try:
-                connection = fenced.__enter__()
-                break
+                return stack.enter_context(self._queue.transaction(self._tag, self.job))
             except DatabaseUnavailable:
-                if boot_time() + wait > self._fenced_at():
-                    raise
-            finally:
                 self._enter(Phase.RUNNING)
+                if boot_time() + wait > self._fenced_at() or self.should_stop():
+                    raise
             time.sleep(wait)
             wait = min(2 * wait, 1.0)
-        self._enter(Phase.FENCED)
-        try:
-            with _entered(fenced, connection):
-                yield connection
-        finally:
-            self._enter(Phase.RUNNING)
-
-
-@contextmanager
-def _entered(manager: Any, connection: Connection) -> Iterator[None]:
-    """The rest of a `with` whose manager was entered already."""
-    try:
-        yield
-    except BaseException as error:
-        if not manager.__exit__(type(error), error, error.__traceback__):
-            raise
-    else:
-        manager.__exit__(None, None, None)
 
 
 def _stored(values: Mapping[str, Any]) -> dict[str, Any]:

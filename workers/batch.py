@@ -1,0 +1,103 @@
+"""The jobs of one claim in a worker's hands, and the helper that keeps a slow job from holding up its neighbours."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from backends import DatabaseUnavailable, Job, Kind, Outcome
+
+SLOW = 0.1
+"""Seconds after which a running job counts as slow: what is finished is settled, what was not started is handed back."""
+
+Finished = list[tuple[Job, Outcome]]
+
+
+def handed_back(jobs: Sequence[Job]) -> Finished:
+    """Jobs that were not started, with the outcome that gives them back unspent."""
+    return [(job, Outcome(Kind.RELEASED)) for job in jobs]
+
+
+class Batch:
+    """Jobs claimed together: those not started, those finished and not yet settled. Start and hand-back exclude each other."""
+
+    def __init__(self, tag: str, jobs: Sequence[Job]) -> None:
+        self.tag = tag
+        self.lock = threading.Lock()
+        self.single = len(jobs) == 1
+        self.ran = 0
+        self._waiting = deque(jobs)
+        self._finished: Finished = []
+
+    def start(self) -> Job | None:
+        """The next job to run; None when there is none left."""
+        with self.lock:
+            return self._waiting.popleft() if self._waiting else None
+
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        """A job's attempt is over."""
+        self.ran += 1
+        with self.lock:
+            self._finished.append((job, outcome))
+
+    def take_finished(self) -> Finished:
+        """What is finished; whoever takes it settles it."""
+        with self.lock:
+            taken, self._finished = self._finished, []
+            return taken
+
+    def put_back(self, finished: Finished) -> None:
+        """What could not be settled after all."""
+        with self.lock:
+            self._finished = finished + self._finished
+
+    def take_waiting(self) -> list[Job]:
+        """What was not started; whoever takes it hands it back."""
+        with self.lock:
+            taken = list(self._waiting)
+            self._waiting.clear()
+            return taken
+
+
+class Helper:
+    """One thread that, while a batch of more than one job is in hand, settles and hands back behind a slow job."""
+
+    def __init__(self, settle: Callable[[Batch, Finished], None]) -> None:
+        self._settle = settle
+        self._batch: Batch | None = None
+        self._in_hand = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, batch: Batch | None) -> None:
+        """Look after this batch from now on; None: nothing to look after."""
+        self._batch = batch
+        if batch is None:
+            self._in_hand.clear()
+            return
+        self._in_hand.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="jobqueue-helper", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        done_before: tuple[Batch | None, int] = (None, -1)
+        while self._in_hand.wait():
+            batch = self._batch
+            if batch is not None and (batch, batch.ran) == done_before:
+                self._relieve(batch)
+            done_before = (batch, batch.ran if batch else -1)
+            _PAUSE.wait(SLOW / 2)
+
+    def _relieve(self, batch: Batch) -> None:
+        waiting = batch.take_waiting()
+        finished = batch.take_finished() + handed_back(waiting)
+        if finished:
+            try:
+                self._settle(batch, finished)
+            except DatabaseUnavailable:
+                # Whether the server did it is unknown, so what was handed back must not be started here any more.
+                batch.put_back(finished)
+
+
+_PAUSE = threading.Event()

@@ -1,0 +1,238 @@
+"""A worker: claims jobs, runs their handlers in its main thread, settles them."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import structlog
+from setproctitle import setproctitle
+
+from backends import DatabaseUnavailable, Job, Kind, Outcome, Queue, RetryPolicy, open_engine
+
+from .batch import Batch, Finished, Helper, handed_back
+from .handlers import Handler, HandlerSpec, resolve
+from .ledger import Ledger
+from .live import LiveContext
+from .pace import next_size, to_keep
+from .slot import Activity, Order, Phase, Slot, boot_time
+from .verdicts import outcome_of, stopped
+
+COMPLETED = Outcome(Kind.COMPLETED)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """All a worker must know. Times are seconds; `engine_options` go to `backends.open_engine`."""
+
+    process_id: str
+    slot_index: int
+    incarnation: int
+    database_url: str
+    handlers: tuple[HandlerSpec, ...]
+    policies: Mapping[str, RetryPolicy] = field(default_factory=dict)
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    heartbeat_interval: float = 5.0
+    lock_timeout: float = 30.0
+    poll_interval: float = 1.0
+
+
+def run_worker(settings: WorkerSettings, slot: Slot, wake: int, life: int) -> int:
+    """Be a worker until told to leave; returns the exit code. Call it in a freshly forked process.
+
+    `wake`: a byte means that there may be work. `life`: end of file means that the supervisor is gone.
+    """
+    return Worker(settings, slot, wake, life).run()
+
+
+class Worker:
+    """One incarnation of a worker."""
+
+    def __init__(self, settings: WorkerSettings, slot: Slot, wake: int, life: int) -> None:
+        self._settings, self._slot, self._wake, self._life = settings, slot, wake, life
+        self._log = structlog.get_logger("jobqueue.worker").bind(process_id=settings.process_id, pid=os.getpid())
+        self._told_to_leave = False
+        self._tick = 0
+        self._current: tuple[int, int, float] = (0, 0, 0.0)
+        self._size = 1
+        self._random = Random(settings.incarnation)
+        self._handlers: dict[str, Handler] = {}
+        self._timeouts = {spec.job_type: spec.timeout or 0.0 for spec in settings.handlers}
+        lease = settings.lock_timeout - settings.heartbeat_interval
+        self._ledger = Ledger(slot, settings.process_id, lease)
+        self._helper = Helper(self._relieve)
+        self._batch: Batch | None = None
+
+    def run(self) -> int:
+        """Work until told to leave."""
+        self._get_ready()
+        while not self._leaving():
+            batch = self._turn()
+            if batch is not None:
+                self._work_off(batch)
+            elif not self._leaving():
+                self._rest()
+        self._leave()
+        return 0
+
+    def _get_ready(self) -> None:
+        self._enter(Phase.STARTING)
+        signal.signal(signal.SIGTERM, self._on_term)
+        self._title("starting")
+        self._handlers = {spec.job_type: resolve(spec.target) for spec in self._settings.handlers}
+        self._types = tuple(self._handlers)
+        engine = open_engine(self._settings.database_url, **self._settings.engine_options)
+        self._queue = Queue(engine, self._settings.policies, self._random)
+
+    def _on_term(self, number: int, frame: object) -> None:
+        self._told_to_leave = True
+
+    def _leaving(self) -> bool:
+        return self._told_to_leave or self._slot.wish.order >= Order.DRAIN
+
+    # Claim and settle
+
+    def _turn(self) -> Batch | None:
+        """Settle what is finished and claim what is next; None when there is nothing to run."""
+        batch, finished = self._batch, self._batch.take_finished() if self._batch else []
+        self._current = (0, 0, 0.0)
+        self._enter(Phase.SETTLING if finished else Phase.DATABASE)
+        if self._slot.wish.order != Order.WORK:
+            self._settle_all(batch, finished)
+            return None
+        tag = self._ledger.ask()
+        try:
+            cycle = self._queue.settle_and_claim(self._ledger.tag, finished, tag, self._types, self._size)
+        except DatabaseUnavailable as error:
+            self._log.warning("database.unavailable", reason=str(error))
+            self._ledger.in_doubt()
+            self._settle_all(batch, finished)
+            return None
+        self._ledger.granted(bool(cycle.claimed))
+        self._report_lost(cycle.lost)
+        self._batch = self._hold(tag, cycle.claimed) if cycle.claimed else None
+        return self._batch
+
+    def _hold(self, tag: str, claimed: list[Job]) -> Batch:
+        """Take the claim's jobs in hand; what may not be held together with them goes back at once."""
+        keep = to_keep(claimed)
+        batch = Batch(tag, claimed[:keep])
+        if keep < len(claimed):
+            self._size = 1
+            batch.put_back(handed_back(claimed[keep:]))
+            self._relieve(batch, batch.take_finished())
+        return batch
+
+    def _settle_all(self, batch: Batch | None, finished: Finished) -> None:
+        """Settle without claiming, again and again while the lease lasts; then give up what is left."""
+        wait, in_doubt = 0.05, False
+        while batch is not None and finished:
+            self._enter(Phase.SETTLING)
+            try:
+                lost = self._queue.settle(batch.tag, finished)
+                self._report_lost([] if in_doubt else lost)
+                break
+            except DatabaseUnavailable:
+                in_doubt = True
+            if boot_time() + wait > self._ledger.fenced_at():
+                self._log.error("jobs.not_settled", jobs=[job.id for job, _ in finished])
+                self._ledger.give_up()
+                break
+            time.sleep(self._random.uniform(wait / 2, wait))
+            wait = min(2 * wait, 1.0)
+        self._batch = None
+        self._ledger.settled()
+
+    def _relieve(self, batch: Batch, finished: Finished) -> None:
+        """Settle part of a batch while it is worked off; also called in the helper's thread."""
+        try:
+            self._report_lost(self._queue.settle(batch.tag, finished))
+        except DatabaseUnavailable as error:
+            batch.put_back(finished)
+            self._log.warning("database.unavailable", reason=str(error))
+
+    def _report_lost(self, lost: list[Job]) -> None:
+        for job in lost:
+            self._log.warning("job.lease_lost", **_named(job))
+
+    # Run
+
+    def _work_off(self, batch: Batch) -> None:
+        """Run the batch's jobs one after the other."""
+        began = time.monotonic()
+        self._helper.watch(None if batch.single else batch)
+        laned = False
+        while not self._told_to_leave and (job := batch.start()) is not None:
+            laned = job.lane is not None
+            batch.finish(job, self._attempt(batch, job))
+        self._helper.watch(None)
+        self._size = 1 if laned else next_size(self._size, batch.ran, time.monotonic() - began)
+
+    def _attempt(self, batch: Batch, job: Job) -> Outcome:
+        """Run the handler, and turn whatever happened into an outcome."""
+        timeout = self._timeouts[job.job_type]
+        deadline = boot_time() + timeout if timeout else 0.0
+        self._current = (job.id, job.lease, deadline)
+        self._enter(Phase.RUNNING)
+        if batch.single:
+            self._title(f"{job.job_type} {job.id}")
+        context = LiveContext(
+            self._queue, self._slot, batch.tag, job, deadline, self._enter, self._leaving, self._ledger.fenced_at
+        )
+        outcome = _run(self._handlers[job.job_type], context)
+        if outcome is not COMPLETED or batch.single:
+            self._log.info(f"job.{outcome.kind}", **_named(job), reason=outcome.reason or None)
+        return outcome
+
+    # Rest and leave
+
+    def _rest(self) -> None:
+        """Wait until somebody says there is work, or for about `poll_interval`."""
+        self._enter(Phase.IDLE)
+        self._title("idle")
+        patience = self._settings.poll_interval * self._random.uniform(0.8, 1.2)
+        ready, _, _ = select.select([self._wake, self._life], [], [], patience)
+        if self._life in ready and not os.read(self._life, 1):
+            self._told_to_leave = True
+        if self._wake in ready:
+            os.read(self._wake, 4096)
+
+    def _leave(self) -> None:
+        """Settle what is finished and hand back what was not started."""
+        if self._batch is not None:
+            waiting = handed_back(self._batch.take_waiting())
+            self._settle_all(self._batch, self._batch.take_finished() + waiting)
+        self._enter(Phase.LEAVING)
+        self._queue.engine.dispose()
+
+    def _enter(self, phase: Phase) -> None:
+        self._tick += 1
+        job_id, lease, deadline = self._current
+        self._slot.act(
+            Activity(self._settings.incarnation, os.getpid(), phase, boot_time(), job_id, lease, deadline, self._tick)
+        )
+
+    def _title(self, doing: str) -> None:
+        setproctitle(f"jobqueue: worker {self._settings.process_id} [{doing}]")
+
+
+def _run(handler: Handler, context: LiveContext) -> Outcome:
+    try:
+        handler(context)
+        outcome = COMPLETED
+        context.write_progress()
+    except BaseException as error:
+        outcome = outcome_of(error)
+    if context.told_to_stop is not None and outcome.kind in (Kind.COMPLETED, Kind.FAILED):
+        return stopped(context.told_to_stop)
+    return outcome
+
+
+def _named(job: Job) -> dict[str, Any]:
+    return {"job_id": job.id, "job_type": job.job_type, "program_id": job.program_id, "attempt": job.lease}
