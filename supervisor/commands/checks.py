@@ -1,0 +1,150 @@
+"""The checks of `doctor`. Each is a function of what was found out, and yields findings; none touches the world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from .wording import span
+
+if TYPE_CHECKING:
+    from .inspection import Stale
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs"}
+)
+SKEW_ALLOWED = 5.0
+CONNECTIONS_BESIDE_WORKERS = 4
+"""Maintenance keeps three connections: one for its verbs, one for heartbeats, one that listens; a command takes one more."""
+WAL_RESET_FIXED = (3, 51, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One answer of `doctor`. `id` is stable and documented; `fix` says what to do about a `warn` or a `fail`."""
+
+    group: str
+    id: str
+    level: Literal["ok", "warn", "fail"]
+    what: str
+    fix: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """The finding for JSON."""
+        return asdict(self)
+
+
+def clock(database: datetime, here: datetime) -> Iterator[Finding]:
+    """Whether this machine and the database agree on the time."""
+    skew = (here - database).total_seconds()
+    if abs(skew) <= SKEW_ALLOWED:
+        yield Finding("clock", "CLOCK-SKEW", "ok", f"this machine and the database differ by {abs(skew):.1f} s")
+        return
+    direction = "ahead of" if skew > 0 else "behind"
+    what = f"this machine is {span(abs(skew))} {direction} the database; jobs run by the database's clock"
+    yield Finding(
+        "clock", "CLOCK-SKEW", "warn", what, "Run a time service (chrony, systemd-timesyncd) on both machines."
+    )
+
+
+def sqlite_library(settings: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether the SQLite library and its journal survive a crash of the machine."""
+    version, journal, synchronous = settings["library"], settings["journal_mode"], int(settings["synchronous"])
+    known_bug = tuple(map(int, version.split("."))) < WAL_RESET_FIXED
+    if journal == "wal" and known_bug:
+        what = f"SQLite {version} can corrupt a database in WAL mode (fixed in 3.51.3)"
+        yield Finding(
+            "database",
+            "SQLITE-LIBRARY",
+            "fail",
+            what,
+            "pip install 'pysqlite3>=0.6.1', or set database: {journal: rollback}.",
+        )
+    else:
+        yield Finding("database", "SQLITE-LIBRARY", "ok", f"SQLite {version}, journal {journal}")
+    if synchronous < 2:
+        what = "commits are not written through to the disk: a power cut can lose jobs"
+        yield Finding("database", "SQLITE-SYNCHRONOUS", "warn", what, "Leave PRAGMA synchronous at FULL.")
+
+
+def file_system(kind: str, path: str) -> Iterator[Finding]:
+    """Whether a SQLite file stands where its locks work."""
+    if kind in NETWORK_FILE_SYSTEMS:
+        what = f"{path} is on {kind}, a network file system: SQLite's locks do not hold there"
+        yield Finding(
+            "database", "SQLITE-FILESYSTEM", "fail", what, "Move the file to a local disk, or use PostgreSQL."
+        )
+    elif kind:
+        yield Finding("database", "SQLITE-FILESYSTEM", "ok", f"{path} is on {kind}")
+
+
+def postgres_durability(settings: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether a commit on this server survives a crash of it."""
+    for name, can_lose in (("fsync", "the database"), ("full_page_writes", "the database"), ("synchronous_commit", "jobs")):
+        finding = f"PG-{name.upper().replace('_', '-')}"
+        if settings[name] == "off":
+            what = f"{name} is off: a crash of the server can lose {can_lose}"
+            fix = f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();"
+            yield Finding("database", finding, "warn" if can_lose == "jobs" else "fail", what, fix)
+        else:
+            yield Finding("database", finding, "ok", f"{name} is {settings[name]}")
+
+
+def postgres_connections(limit: int, in_use: int, workers: int) -> Iterator[Finding]:
+    """Whether the server has room for one supervisor with this many workers, beside what is connected now."""
+    needed = workers + CONNECTIONS_BESIDE_WORKERS
+    what = f"this file needs up to {needed} connections; {in_use} of the server's {limit} are in use"
+    if needed > limit:
+        yield Finding("database", "PG-CONNECTIONS", "fail", what, "Lower workers.count, or raise max_connections.")
+    elif needed > limit - in_use:
+        fix = "Fine if some of those are this supervisor's own; otherwise raise max_connections or use a pooler."
+        yield Finding("database", "PG-CONNECTIONS", "warn", what, fix)
+    else:
+        yield Finding("database", "PG-CONNECTIONS", "ok", what)
+
+
+def handlers(problems: Sequence[tuple[str, str]], total: int) -> Iterator[Finding]:
+    """Whether each job type's handler can be imported; `problems` has what failed and what to do, for each that cannot."""
+    for what, fix in problems:
+        yield Finding("handlers", "HANDLER-IMPORT", "fail", what, fix)
+    if not problems:
+        yield Finding("handlers", "HANDLER-IMPORT", "ok", f"all {total} handlers can be imported")
+
+
+def supervisors(ages: Mapping[str, float], lock_timeout: float) -> Iterator[Finding]:
+    """Whether a supervisor lives: `ages` has, for each that ever reported and did not sign off, seconds since it last did."""
+    silent = {name: age for name, age in ages.items() if age > lock_timeout}
+    for name, age in silent.items():
+        what = f"supervisor {name} has said nothing for {span(age)}"
+        yield Finding("processes", "SUPERVISOR-SILENT", "warn", what, "Look at its host. Its jobs were taken back.")
+    if len(silent) == len(ages):
+        yield Finding(
+            "processes", "SUPERVISOR-ALIVE", "warn", "no supervisor is running", "supervisor start -c jobqueue.yaml"
+        )
+    else:
+        yield Finding("processes", "SUPERVISOR-ALIVE", "ok", f"{len(ages) - len(silent)} running")
+
+
+def leases(stale: Sequence[Stale], lock_timeout: float) -> Iterator[Finding]:
+    """Whether every running job is renewed by somebody."""
+    for one in stale:
+        what = f"job {one.job_id} is running under {one.locked_by}, not renewed for more than {span(lock_timeout)}"
+        yield Finding("jobs", "LEASE-STALE", "fail", what, "Any running supervisor takes it back: supervisor start")
+    if not stale:
+        yield Finding("jobs", "LEASE-STALE", "ok", "every running job is renewed")
+
+
+def unserved(waiting: Mapping[str, int], declared: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether jobs wait whose type no supervisor serves."""
+    for job_type, count in sorted(waiting.items()):
+        what = f"{count} job{'s' if count > 1 else ''} of type {job_type!r} wait: no supervisor serves it"
+        fix = (
+            "Start a supervisor with this file."
+            if job_type in declared
+            else "Declare it under job_types, or cancel them."
+        )
+        yield Finding("jobs", "JOB-TYPE-UNSERVED", "warn", what, fix)
+    if not waiting:
+        yield Finding("jobs", "JOB-TYPE-UNSERVED", "ok", "every waiting job's type is served")

@@ -1,0 +1,62 @@
+"""`db`: bring the schema up to date, say which one is there, and check both."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import output
+from .opening import load, open_database
+from .options import AsJson, ConfigFile
+from .problems import Exit
+
+app = typer.Typer(name="db", help="The database's schema.", no_args_is_help=True)
+
+
+@app.command()
+def upgrade(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL, and change nothing.")] = False,
+    config: ConfigFile = None,
+) -> int:
+    """Bring the database to the schema of this release; rows are kept, and repeating it is harmless."""
+    from backends import current, head, upgrade, upgrade_sql
+
+    with open_database(load(config).settings) as engine:
+        if dry_run:
+            print(upgrade_sql(engine))
+            return Exit.OK
+        before = current(engine)
+        upgrade(engine)
+    output.line("schema", head(), "unchanged" if before == head() else f"upgraded from {before or 'nothing'}")
+    return Exit.OK
+
+
+@app.command()
+def current(as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Print the schema that the database has and the one that this release needs."""
+    from backends import current, head
+
+    with open_database(load(config).settings) as engine:
+        found = current(engine)
+    if as_json:
+        output.document({"current": found, "head": head()})
+    else:
+        output.fields({"current": found or "none", "head": head()})
+    return Exit.OK
+
+
+@app.command()
+def check(as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Check that the database can be reached and has the schema of this release."""
+    from backends import check, head
+    from config import mask
+
+    settings = load(config).settings
+    with open_database(settings) as engine:
+        check(engine)
+    if as_json:
+        output.document({"ok": True, "database": mask(settings.database_url), "schema": head()})
+    else:
+        output.line("ok", mask(settings.database_url), f"schema {head()}")
+    return Exit.OK

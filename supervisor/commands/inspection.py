@@ -1,0 +1,75 @@
+"""What `doctor` and `status` read from the database beyond the queue's own verbs. Reading only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import func, select, text
+from sqlalchemy.engine import Connection
+
+from backends import indexing_jobs, now
+
+job = indexing_jobs.c
+POSTGRES_SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "max_connections", "server_version")
+SQLITE_SETTINGS = ("journal_mode", "synchronous")
+
+
+class Stale(NamedTuple):
+    """A running job that nobody has renewed: its id, who holds it, and since when."""
+
+    job_id: int
+    locked_by: str
+    locked_at: datetime
+
+
+def database_clock(connection: Connection) -> datetime:
+    """The database's own time."""
+    answer = connection.execute(select(now())).scalar_one()
+    return answer if isinstance(answer, datetime) else datetime.fromisoformat(str(answer))
+
+
+def server_settings(connection: Connection) -> dict[str, str]:
+    """The settings of the server, or of this connection on SQLite, that decide whether commits survive a crash."""
+    if connection.dialect.name == "sqlite":
+        library = {"library": str(connection.execute(text("SELECT sqlite_version()")).scalar_one())}
+        return library | {name: str(connection.execute(text(f"PRAGMA {name}")).scalar()) for name in SQLITE_SETTINGS}
+    return {name: str(connection.execute(text(f"SHOW {name}")).scalar_one()) for name in POSTGRES_SETTINGS}
+
+
+def connections_in_use(connection: Connection) -> int:
+    """How many client connections the Postgres server has now, those of other programs included."""
+    statement = text("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+    return int(connection.execute(statement).scalar_one())
+
+
+def stale_leases(connection: Connection, lock_timeout: float, limit: int = 100) -> list[Stale]:
+    """Running jobs whose lease is older than `lock_timeout` seconds, by the database's clock."""
+    running = select(job.id, job.locked_by, job.locked_at).where(job.status == "running").order_by(job.id).limit(10_000)
+    clock = database_clock(connection)
+    rows = connection.execute(running).all()
+    stale = [row for row in rows if row.locked_at is None or (clock - row.locked_at).total_seconds() > lock_timeout]
+    return [Stale(row.id, row.locked_by, row.locked_at) for row in stale[:limit]]
+
+
+def waiting_without_handler(connection: Connection) -> Mapping[str, int]:
+    """For each job type that no supervisor serves, how many jobs wait for one."""
+    statement = (
+        select(job.job_type, func.count())
+        .where(job.status == "pending", job.waits_for == "handler")
+        .group_by(job.job_type)
+    )
+    return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def filesystem_of(path: Path, mounts: str) -> str:
+    """The type of the file system that holds `path`, by the text of /proc/self/mountinfo; empty when it is not listed."""
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        mount = before.split(" ")[4].replace("\\040", " ")
+        if (path == Path(mount) or Path(mount) in path.parents) and len(mount) >= len(best):
+            best, kind = mount, after.split(" ")[0]
+    return kind

@@ -1,0 +1,183 @@
+"""`jobs`: put jobs into the queue, look at them, cancel and retry them, and say what one waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import output
+from .enqueue import enqueue
+from .opening import open_queue
+from .options import AsJson, ConfigFile, JobId, JobIds, small
+from .problems import Exit, Problem, did_you_mean, usage
+from .wording import how_far, when
+
+if TYPE_CHECKING:
+    from backends import AttemptView, JobView, Queue, Status
+
+    Verb = Callable[[Queue, int], str]
+
+Words = dict[str, tuple[str, Exit]]
+"""For each answer of a verb: how it is worded after `job 5`, and its exit code."""
+
+app = typer.Typer(name="jobs", help="Enqueue jobs, look at them, cancel and retry them.", no_args_is_help=True)
+app.command()(enqueue)
+
+REFUSALS = {Exit.NOT_FOUND: "JOB-NOT-FOUND", Exit.REFUSED: "JOB-STATUS"}
+COLUMNS = ("id", "status", "type", "program", "progress", "retries", "created", "worker", "message")
+
+
+@app.command("list")
+def list_jobs(
+    program: Annotated[
+        int | None, typer.Option("--program", metavar="N", callback=small, help="Only this program's jobs.")
+    ] = None,
+    status: Annotated[str | None, typer.Option("--status", metavar="STATUS", help="Only jobs of this status.")] = None,
+    job_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only jobs of this type.")] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=1000, help="At most this many.")] = 20,
+    before: Annotated[
+        int | None, typer.Option("--before", metavar="ID", min=1, max=2**63 - 1, help="Only jobs older than this one.")
+    ] = None,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> int:
+    """List jobs, the newest first."""
+    wanted = _read_status(status)
+    with open_queue(config) as opened:
+        jobs = opened.queue.page(program_id=program, status=wanted, job_type=job_type, limit=limit, before=before)
+    if as_json:
+        output.document([job.as_dict() for job in jobs])
+        return Exit.OK
+    output.table(COLUMNS, map(_row, jobs))
+    if not jobs:
+        output.say(
+            "No job matches."
+            if program or status or job_type or before
+            else "No jobs yet. supervisor jobs enqueue --help"
+        )
+    elif len(jobs) == limit:
+        output.say(f"There may be more: --before {jobs[-1].id}")
+    return Exit.OK
+
+
+@app.command()
+def show(job_id: JobId, as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Show everything about one job, its attempts that failed included."""
+    with open_queue(config) as opened:
+        job = opened.queue.get(job_id)
+        if job is None:
+            raise no_such_job(job_id)
+        attempts = opened.queue.attempts(job_id)
+        waits_for = opened.why(job_id) if job.status == "pending" else None
+    if as_json:
+        output.document(
+            job.as_dict() | {"attempts": [attempt.as_dict() for attempt in attempts], "waits_for": waits_for}
+        )
+        return Exit.OK
+    output.fields(job.as_dict() | ({"waits_for": " ".join(waits_for)} if waits_for else {}))
+    for attempt in attempts:
+        output.line(*_attempt_words(attempt))
+    return Exit.OK
+
+
+@app.command()
+def cancel(job_ids: JobIds, as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Cancel jobs: a queued one at once, a running one is asked to stop and then made to."""
+    words = {
+        "cancelled": ("cancelled", Exit.OK),
+        "asked": ("is running; it was asked to stop", Exit.OK),
+        "final": ("is over already; nothing to cancel", Exit.REFUSED),
+        "missing": ("does not exist", Exit.NOT_FOUND),
+    }
+    return _for_each(job_ids, lambda queue, job_id: queue.cancel(job_id), words, as_json, config)
+
+
+@app.command()
+def retry(job_ids: JobIds, as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Put jobs that are over back into the queue, with all their retries."""
+    words = {
+        "retried": ("is in the queue again", Exit.OK),
+        "active": ("is pending or running; nothing to retry", Exit.REFUSED),
+        "missing": ("does not exist", Exit.NOT_FOUND),
+    }
+    return _for_each(job_ids, lambda queue, job_id: queue.retry(job_id), words, as_json, config)
+
+
+@app.command()
+def why(job_id: JobId, as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Say exactly what a job is waiting for."""
+    with open_queue(config) as opened:
+        reasons = opened.why(job_id)
+    if reasons is None:
+        raise no_such_job(job_id)
+    if as_json:
+        output.document({"id": job_id, "reasons": reasons})
+    else:
+        for reason in reasons:
+            output.line(reason)
+    return Exit.OK
+
+
+def no_such_job(job_id: int) -> Problem:
+    """The problem of a job id that is in no row."""
+    return Problem(
+        "JOB-NOT-FOUND", f"there is no job {job_id}", "It may have been pruned. supervisor jobs list", Exit.NOT_FOUND
+    )
+
+
+def _for_each(job_ids: Sequence[int], verb: Verb, words: Words, as_json: bool, config: Path | None) -> int:
+    """Do `verb` to each job, say what came of each, and return the worst exit code."""
+    with open_queue(config) as opened:
+        answers = {job_id: str(verb(opened.queue, job_id)) for job_id in dict.fromkeys(job_ids)}
+    if as_json:
+        output.document([{"id": job_id, "answer": answer} for job_id, answer in answers.items()])
+    for job_id, answer in answers.items():
+        sentence, code = words[answer]
+        if code is not Exit.OK:
+            output.say(f"error[{REFUSALS[code]}] job {job_id} {sentence}")
+        elif not as_json:
+            output.line(*((f"job {job_id} {sentence}",) if output.for_people() else (job_id, answer)))
+    return max(words[answer][1] for answer in answers.values())
+
+
+def _read_status(typed: str | None) -> Status | None:
+    from backends import Status
+
+    if typed is None:
+        return None
+    if typed not in [*Status]:
+        raise usage(
+            f"--status: no status is called {typed!r}{did_you_mean(typed, [*Status])}", "supervisor jobs list --help"
+        )
+    return Status(typed)
+
+
+def _row(job: JobView) -> tuple[Any, ...]:
+    retries = f"{job.retry_count}/{job.max_retries}"
+    message = job.error_message or job.progress_message
+    return (
+        job.id,
+        job.status,
+        job.job_type,
+        job.program_id,
+        how_far(job),
+        retries,
+        when(job.created_at),
+        job.locked_by,
+        message,
+    )
+
+
+def _attempt_words(attempt: AttemptView) -> tuple[Any, ...]:
+    return (
+        "attempt",
+        attempt.lease,
+        attempt.outcome,
+        attempt.reason,
+        attempt.locked_by,
+        attempt.started_at,
+        attempt.ended_at,
+    )

@@ -1,0 +1,175 @@
+"""`start`, `stop` and `reload`: run a supervisor, or talk to the one of this configuration's run directory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from . import output
+from .handlers import handler_problems
+from .opening import load
+from .options import ConfigFile
+from .problems import Exit, Problem
+from .wording import read_duration, span
+
+if TYPE_CHECKING:
+    from config import Loaded
+
+STOP_MARGIN = 10.0
+"""Seconds beside `shutdown_timeout` that a draining supervisor may take before `stop` gives up waiting."""
+
+RELOAD_PATIENCE = 10.0
+"""Seconds within which a supervisor says in its status file that it took a new configuration."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang these commands into the tree."""
+    for command in (start, stop, reload):
+        app.command()(command)
+
+
+def start(
+    config: ConfigFile = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", metavar="N", min=1, help="Instead of workers.count.")
+    ] = None,
+    log_format: Annotated[
+        Literal["auto", "console", "json"] | None, typer.Option("--log-format", help="Instead of logging.format.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check the configuration and its handlers, and leave.")
+    ] = False,
+) -> int:
+    """Run the supervisor in the foreground until it is told to stop.
+
+    Signals: TERM and INT drain (a second INT stops at once), QUIT stops at once and hands jobs back, HUP reloads,
+    TTIN and TTOU one worker more or fewer, USR1 dumps stacks, USR2 stops claiming.
+    """
+    from config import render
+
+    loaded = load(config, {"workers.count": workers, "logging.format": log_format})
+    if check:
+        return _check_only(loaded)
+    if loaded.warnings:
+        output.say(render(loaded.warnings, closing=""))
+    return _run(loaded)
+
+
+def stop(
+    timeout: Annotated[
+        str | None,
+        typer.Option("--timeout", metavar="DURATION", help="How long to wait. [default: shutdown_timeout + 10s]"),
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Do not drain: stop running jobs and hand them back.")] = False,
+    config: ConfigFile = None,
+) -> int:
+    """Stop the running supervisor: let running jobs finish, wait until it is gone, and say what happened."""
+    settings = load(config).settings
+    patience = read_duration(timeout, "--timeout") if timeout else settings.shutdown_timeout + STOP_MARGIN
+    pid = require_running(settings.run_dir)
+    began = time.monotonic()
+    if not end(pid, signal.SIGQUIT if now else signal.SIGTERM, patience):
+        fix = "It hands its jobs back at once with: supervisor stop --now"
+        raise Problem("STOP-TIMEOUT", f"the supervisor (pid {pid}) still runs after {span(patience)}", fix)
+    output.line("stopped", f"pid {pid}", f"after {time.monotonic() - began:.1f} s", "handed back" if now else "drained")
+    return Exit.OK
+
+
+def end(pid: int, number: signal.Signals, patience: float) -> bool:
+    """Signal a process and wait until it is gone; False if it is not within `patience` seconds."""
+    try:
+        watch = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(watch, number)
+            ready, _, _ = select.select([watch], [], [], patience)
+        finally:
+            os.close(watch)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        raise not_allowed(pid) from None
+    return bool(ready)
+
+
+def require_running(run_dir: Path) -> int:
+    """The pid of the supervisor that holds this run directory. A problem when none does, or we may not look."""
+    from ..rundir import running_pid
+
+    if run_dir.exists() and not os.access(run_dir, os.R_OK | os.X_OK):
+        what = f"{run_dir} may not be read by uid {os.getuid()}"
+        raise Problem("RUN-DIR", what, "Run this as the user that runs the supervisor.", Exit.PERMISSION)
+    pid = running_pid(run_dir)
+    if pid is None:
+        what = f"no supervisor runs in {run_dir}"
+        raise Problem("NOT-RUNNING", what, "One on another host is seen by: supervisor status", Exit.NOT_RUNNING)
+    return pid
+
+
+def not_allowed(pid: int) -> Problem:
+    """The problem of a supervisor that belongs to somebody else."""
+    what = f"the supervisor (pid {pid}) belongs to another user than uid {os.getuid()}"
+    return Problem("SIGNAL-PERMISSION", what, "Run this as the user that runs the supervisor.", Exit.PERMISSION)
+
+
+def _check_only(loaded: Loaded) -> int:
+    from config import render
+
+    problems = [*loaded.warnings, *handler_problems(loaded)]
+    if problems:
+        output.say(render(problems, closing=""))
+    if any(problem.severity == "error" for problem in problems):
+        return Exit.BAD_CONFIGURATION
+    output.line("ok", loaded.path)
+    return Exit.OK
+
+
+def _run(loaded: Loaded) -> int:
+    from .. import run
+    from ..rundir import AlreadyRunning
+
+    try:
+        return run(loaded)
+    except AlreadyRunning as error:
+        fix = "supervisor status, or: supervisor stop"
+        raise Problem("PID-RUNNING", str(error), fix, Exit.REFUSED) from None
+
+
+def reload(config: ConfigFile = None) -> int:
+    """Have the running supervisor read its configuration again, and say whether it took it.
+
+    A file with mistakes is not sent: they are shown, and the supervisor keeps what it has.
+    """
+    from ..rundir import read_status
+
+    loaded = load(config)
+    run_dir = loaded.settings.run_dir
+    pid = require_running(run_dir)
+    wanted = hashlib.sha256(loaded.path.read_bytes()).hexdigest()[:12]
+    same = (read_status(run_dir) or {}).get("config_hash") == wanted
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except PermissionError:
+        raise not_allowed(pid) from None
+    if not same and not _becomes(run_dir, wanted):
+        what = f"the supervisor (pid {pid}) did not take {loaded.path} within {span(RELOAD_PATIENCE)}"
+        raise Problem("RELOAD-REFUSED", what, "Its log says why: event reload.refused.", Exit.REFUSED)
+    output.line("reloaded", f"pid {pid}", f"config {wanted}", "the file had not changed" if same else None)
+    return Exit.OK
+
+
+def _becomes(run_dir: Path, wanted: str) -> bool:
+    from ..rundir import read_status
+
+    deadline = time.monotonic() + RELOAD_PATIENCE
+    while time.monotonic() < deadline:
+        if (read_status(run_dir) or {}).get("config_hash") == wanted:
+            return True
+        time.sleep(0.1)
+    return False

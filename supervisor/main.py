@@ -1,0 +1,46 @@
+"""The programs `supervisor` and `jobqueue`: check whose packages these are, then hand over to the commands."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOMS = ("config", "backends", "workers", "apps", "supervisor")
+BAD_INSTALLATION = 78
+
+
+def main() -> int:
+    """Run the command on the command line and return its exit code; 78 when another package stands in the way of ours."""
+    shadows = foreign_packages()
+    if shadows:
+        for name, place in shadows:
+            print(f"error[FOREIGN-PACKAGE] the package {name!r} is {place}, not this project's", file=sys.stderr)
+        print(
+            "  Run jobqueue from its own virtual environment, and rename or move what is in the way.", file=sys.stderr
+        )
+        return BAD_INSTALLATION
+    from .commands import run
+
+    return run(sys.argv[1:])
+
+
+def foreign_packages(home: Path | None = None) -> list[tuple[str, str]]:
+    """The rooms that Python would import from elsewhere than `home` (default: where this file stands), each with that place."""
+    home = home or Path(__file__).resolve().parent.parent
+    places = ((name, place_of(name)) for name in ROOMS)
+    return [(name, place) for name, place in places if place != str(home / name / "__init__.py")]
+
+
+def place_of(name: str) -> str:
+    """The file that `import name` would run, links resolved; or words that say there is none."""
+    spec = find_spec(name)
+    if spec is None:
+        return "missing"
+    if spec.origin is None:
+        return f"a bare folder at {', '.join(spec.submodule_search_locations or ())}"
+    return str(Path(spec.origin).resolve())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
