@@ -30,18 +30,18 @@ class BadDuration(ValueError):
 def parse_duration(value: object) -> float:
     """Seconds from a number of seconds or a text such as `1h30m`; from 0 to 100 years. Raises `BadDuration`."""
     if isinstance(value, str):
-        seconds = _seconds_in(value)
+        seconds: float = _seconds_in(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = value
     else:
         raise BadDuration("a duration is a number or a text")
-    if math.isnan(seconds) or math.isinf(seconds):
+    if seconds != seconds or seconds in (math.inf, -math.inf):
         raise BadDuration(f"{value} is not a duration")
     if seconds < 0:
         raise BadDuration(f"a duration cannot be negative: {value}")
     if seconds > LONGEST:
         raise BadDuration("a duration cannot be longer than 36500d")
-    return seconds
+    return float(seconds)
 
 
 def format_duration(seconds: float) -> str:

@@ -29,7 +29,8 @@ def schema() -> dict[str, Any]:
 
 def _editable(field: dict[str, Any]) -> dict[str, Any]:
     """The field as it may be written: durations as text in its default, levels in any case, references for scalars."""
-    kept = {key: value for key, value in field.items() if key not in ("title", "x-duration")}
+    left_out = {"title", "x-duration"} | ({"default"} if "$ref" in field else set())
+    kept = {key: value for key, value in field.items() if key not in left_out}
     field = {**kept, **_default(field)}
     for choice in field.get("anyOf", []):
         choice.pop("x-duration", None)
@@ -50,7 +51,7 @@ def _default(field: dict[str, Any]) -> dict[str, Any]:
 def _takes_references(field: dict[str, Any]) -> bool:
     if field.get("type") in ("integer", "number", "boolean") or "enum" in field or "pattern" in field:
         return True
-    return any("pattern" in choice or choice.get("type") in ("integer", "number") for choice in field.get("anyOf", []))
+    return any(_takes_references(choice) for choice in field.get("anyOf", []))
 
 
 def _add_short_forms(properties: dict[str, Any]) -> None:

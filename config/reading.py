@@ -174,12 +174,14 @@ class _FileReader:
             opened = error.context_mark
             since = f" ({error.context}, line {opened.line + 1})" if error.context and opened else ""
             advice = next((advice for part, advice in _ADVICE.items() if part in problem), "")
+            if mark and self.text[max(0, mark.index - 1) : mark.index + 1] == "${":
+                advice = 'inside { } and [ ], quote a value with a reference: "${NAME}"'
             self._add(mark, "CFG-SYNTAX", f"not YAML: {problem}{since}", advice)
 
     def _not_allowed(self, error: ReaderError) -> None:
         before = _LINE.split(self.text[: error.position])
         place = Place(self.name, len(before), len(before[-1]) + 1, self.lines[len(before) - 1])
-        message = f"the character U+{ord(str(error.character)):04X} is not allowed in YAML"
+        message = f"the character U+{ord(self.text[error.position]):04X} is not allowed in YAML"
         self.problems.append(Problem(place, "CFG-ENCODING", message, 'remove it, or write it as an escape in "quotes"'))
 
     def convert(self, node: Node) -> Tree:

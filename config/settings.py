@@ -204,10 +204,7 @@ class Supervision(Section):
     """How long a process may take to start."""
 
     restart_backoff: RestartBackoff = RestartBackoff()
-    """See `supervision.restart_backoff`."""
-
     crash_limit: CrashLimit = CrashLimit()
-    """See `supervision.crash_limit`."""
 
 
 class Settings(Section):
@@ -217,10 +214,7 @@ class Settings(Section):
     """`sqlite:///file.db` or `postgresql://user@host/database`, several hosts allowed. `DATABASE_URL` wins."""
 
     database: Database = Database()
-    """See `database`."""
-
     workers: Workers = Workers()
-    """See `workers`."""
 
     heartbeat_interval: PositiveDuration = 5.0
     """How often the leases of running jobs are renewed."""
@@ -235,25 +229,12 @@ class Settings(Section):
     """How long a stopping supervisor waits for running jobs before it hands them back."""
 
     retry: Retry = Retry()
-    """See `retry`."""
-
     job_types: dict[JobTypeName, JobType] = {}
-    """See `job_types.<name>`."""
-
     programs: tuple[Program, ...] = ()
-    """See `programs[]`."""
-
     api: Api = Api()
-    """See `api`."""
-
     logging: Logging = Logging()
-    """See `logging`."""
-
     retention: Retention = Retention()
-    """See `retention`."""
-
     supervision: Supervision = Supervision()
-    """See `supervision`."""
 
     run_dir: AbsolutePath = Path(".jobqueue")
     """Where the pid file, the status file and the key file are kept."""

@@ -129,11 +129,11 @@ def _below(tree: Tree, step: str | int) -> Tree | None:
 
 
 def key_source(tree: Tree, path: Path) -> Source:
-    """Where the last key of `path` is written, or the nearest key above it."""
+    """Where the last key of `path` is written, or the item or the nearest thing above it."""
     parent, taken = at(tree, path[:-1])
     if isinstance(parent, Branch) and taken < len(path) and str(path[taken]) in parent.keys:
         return parent.keys[str(path[taken])]
-    return parent.source
+    return at(parent, path[taken:])[0].source
 
 
 def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Leaf]]:

@@ -58,16 +58,16 @@ def _path(details: ErrorDetails) -> Path:
 
 
 def _remove(data: Any, path: Path) -> None:
-    """Take the value at `path` out, or the nearest mapping entry around it, so that the rest can be checked."""
+    """Take the value at `path` out, or what should have held it, so that the rest can be checked."""
     holder, key = None, None
-    for step in path:
+    for taken, step in enumerate(path, 1):
         if isinstance(data, dict) and step in data:
             holder, key = data, step
             data = data[step]
         elif isinstance(data, tuple) and isinstance(step, int) and step < len(data):
             data = data[step]
-        else:
-            break
+        elif taken < len(path):
+            return
     if holder is not None:
         del holder[key]
 
@@ -154,7 +154,7 @@ def _unknown(path: Path, tree: Branch) -> Problem:
     if not hint and len(elsewhere) == 1:
         hint = f"did you mean '{elsewhere[0]}'?"
     known = f"known here: {', '.join(here)}" + ("; keys for anchors begin with x-" if len(path) == 1 else "")
-    message = f"{dotted(path)[:120]}: unknown setting '{name[:80]}'"
+    message = f"{dotted(path)[:120] or repr(name)}: unknown setting '{name[:80]}'"
     return Problem(key_source(tree, path).place, "CFG-UNKNOWN", message, hint or known)
 
 
