@@ -1,0 +1,272 @@
+"""What can happen to a supervisor, as small frozen facts, and the one place that words them as log lines."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import structlog
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. `name` is stable: dashboards and alerts may rely on it."""
+
+    name: ClassVar[str]
+    level: ClassVar[int] = logging.INFO
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorReady(Event):
+    """Every place has a worker that is ready."""
+
+    name = "supervisor.ready"
+    workers: int
+    startup_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorDraining(Event):
+    """No more claims; workers finish what they have."""
+
+    name = "supervisor.draining"
+    because: str
+    shutdown_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorStopped(Event):
+    """All processes are gone."""
+
+    name = "supervisor.stopped"
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorQuiet(Event):
+    """Claiming was switched off, or on again."""
+
+    name = "supervisor.quiet"
+    quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorWoke(Event):
+    """The supervisor did not run for a while: it was stopped, or the machine slept."""
+
+    name = "supervisor.woke"
+    level = logging.WARNING
+    gap: float
+
+
+@dataclass(frozen=True, slots=True)
+class CrashLoop(Event):
+    """Workers keep dying without a job in hand; the supervisor gives up."""
+
+    name = "supervisor.crash_loop"
+    level = logging.ERROR
+    deaths: int
+    last_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersWanted(Event):
+    """The number of workers was changed."""
+
+    name = "workers.wanted"
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted(Event):
+    """A process was started in a place."""
+
+    name = "worker.started"
+    level = logging.DEBUG
+    process_id: str
+    pid: int
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady(Event):
+    """It can claim jobs."""
+
+    name = "worker.ready"
+    level = logging.DEBUG
+    process_id: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerNotStarted(Event):
+    """The system refused another process; it will be tried again."""
+
+    name = "worker.not_started"
+    level = logging.ERROR
+    process_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOverdue(Event):
+    """The supervisor ends a worker, or the job it runs."""
+
+    name = "worker.overdue"
+    level = logging.WARNING
+    process_id: str
+    pid: int
+    cause: str
+    reason: str
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost(Event):
+    """A worker ended that was not told to."""
+
+    name = "worker.lost"
+    level = logging.WARNING
+    process_id: str
+    pid: int
+    reason: str
+    job_id: int
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped(Event):
+    """A worker left as it was told to."""
+
+    name = "worker.stopped"
+    level = logging.DEBUG
+    process_id: str
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceStarted(Event):
+    """The database side of supervision runs."""
+
+    name = "maintenance.started"
+    level = logging.DEBUG
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceLost(Event):
+    """It ended, or hung and was killed; another is started."""
+
+    name = "maintenance.lost"
+    level = logging.WARNING
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeathsNotTold(Event):
+    """At the end, maintenance had not confirmed these deaths; their jobs come back after `lock_timeout`."""
+
+    name = "supervisor.deaths_not_told"
+    level = logging.WARNING
+    deaths: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobReclaimed(Event):
+    """A job was taken back from a worker that died, or from a supervisor that nobody hears of any more."""
+
+    name = "job.reclaimed"
+    level = logging.WARNING
+    job_id: int
+    status: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobsReleased(Event):
+    """Jobs of claims that nobody works on were given back."""
+
+    name = "jobs.released"
+    jobs: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseLost(Event):
+    """The database does not answer; everything goes on without it as far as it can."""
+
+    name = "database.lost"
+    level = logging.WARNING
+    seen_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseBack(Event):
+    """The database answers again."""
+
+    name = "database.back"
+    seen_by: str
+    away: float
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorVanished(Event):
+    """Maintenance saw its supervisor die and ended the workers."""
+
+    name = "supervisor.vanished"
+    level = logging.ERROR
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFenced(Event):
+    """Maintenance killed a worker whose lease ran out, because the supervisor did not."""
+
+    name = "worker.fenced"
+    level = logging.WARNING
+    process_id: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadStarted(Event):
+    """The configuration is read again."""
+
+    name = "reload.started"
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRefused(Event):
+    """The new configuration is not usable; the old one stays."""
+
+    name = "reload.refused"
+    level = logging.ERROR
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded(Event):
+    """The new configuration holds; workers are replaced one by one."""
+
+    name = "reload.done"
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleUnfit(Event):
+    """A handler module is imported by each worker for itself, because importing it leaves something that cannot be forked."""
+
+    name = "handlers.not_preloaded"
+    module: str
+    reason: str
+
+
+def tell(event: Event) -> None:
+    """Write the log line of an event."""
+    fields: dict[str, Any] = asdict(event)
+    structlog.get_logger("jobqueue.supervisor").log(event.level, event.name, **fields)

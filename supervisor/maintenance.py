@@ -1,0 +1,286 @@
+"""Maintenance: the database side of supervision, in a process of its own that leaves last."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from backends import Death, Queue, Settled, SupervisorReport, checkpoint, open_engine
+from config import Settings
+from workers import Board, ClaimState, boot_time
+
+from . import plan
+from .burials import from_message
+from .channel import Channel
+from .events import JobReclaimed, JobsReleased, SupervisorVanished, WorkerFenced, tell
+from .hints import Hints
+from .limits import NEVER
+from .lookout import Lookout
+from .outages import Outages
+from .renewal import RenewalThread
+
+PRUNE_EVERY = 60.0
+PRUNE_AT_ONCE = 500
+TIDY_EVERY = 1.0
+"""Seconds between two times of folding counters and of moving SQLite's log into the database."""
+
+BUSY_LOOK = 0.05
+"""Seconds between two looks while no worker is idle."""
+
+LAST_TRY = 2.0
+"""Seconds that maintenance tries to give back what is held before it leaves without having reached the database."""
+
+_GIVEN_BACK = "its worker dropped the claim: the database did not answer in time"
+
+
+def run(
+    settings: Settings, identity: plan.Identity, board: Board, process_ids: Sequence[str], wakes: Sequence[int],
+    channel: Channel,
+) -> int:
+    """Be maintenance until the supervisor lets it leave or is gone; returns the exit code."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    options = plan.maintenance_engine_options(settings)
+    queues = [Queue(open_engine(settings.database_url, **options), plan.policies_of(settings)) for _ in range(2)]
+    random = Random()
+    renewal = RenewalThread(queues[1], board, process_ids, identity.pid, plan.limits_of(settings), random)
+    maintenance = Maintenance(settings, identity, board, process_ids, wakes, channel, queues[0], random)
+    renewal.start()
+    try:
+        return maintenance.run()
+    finally:
+        renewal.stop()
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(slots=True)
+class Chore:
+    """Something to ask of the database again and again, when it is due and `wanted`; `every` seconds."""
+
+    do: Callable[[], None]
+    every: float
+    due_at: float = 0.0
+    wanted: Callable[[], bool] = _always
+
+
+class Maintenance:
+    """The main thread: hears of deaths, takes back, admits, wakes, reports, prunes. One database call at a time."""
+
+    def __init__(
+        self, settings: Settings, identity: plan.Identity, board: Board, process_ids: Sequence[str],
+        wakes: Sequence[int], channel: Channel, queue: Queue, random: Random,
+    ) -> None:
+        self._settings, self._identity, self._board, self._wakes = settings, identity, board, wakes
+        self._channel, self._queue = channel, queue
+        self._limits = plan.limits_of(settings)
+        self._lookout = Lookout(board, process_ids, identity.pid)
+        self._outages = Outages("maintenance", 5.0, random)
+        self._hints = Hints(queue.engine)
+        self._deaths: dict[int, Death] = {}
+        self._outstanding: dict[str, float] = {}
+        self._status: Mapping[str, Any] = {}
+        self._order = ""
+        self._tick = 0
+        self._hinted = 0
+        self._folding = True
+        heartbeat, poll = settings.heartbeat_interval, settings.poll_interval
+        self._admit = Chore(self._admit_and_wake, poll)
+        self._release = Chore(self._release_outstanding, heartbeat, wanted=lambda: bool(self._outstanding))
+        self._prune = Chore(self._prune_a_batch, PRUNE_EVERY, boot_time() + PRUNE_EVERY * random.random())
+        self._fold = Chore(self._fold_counts, TIDY_EVERY, wanted=lambda: self._folding or self._lookout.is_busy())
+        self._chores = [
+            Chore(self._make_known, NEVER),
+            Chore(self._reclaim_the_dead, 0.0, wanted=lambda: bool(self._deaths)),
+            self._release,
+            self._admit,
+            Chore(self._reclaim_expired, heartbeat),
+            Chore(self._report, heartbeat),
+            self._fold,
+            Chore(self._checkpoint, TIDY_EVERY, wanted=lambda: queue.engine.dialect.name == "sqlite"),
+            self._prune,
+        ]
+
+    def run(self) -> int:
+        """Serve until told to leave or left alone."""
+        while True:
+            self._beat()
+            self._hear()
+            if self._channel.closed:
+                return self._end_with_the_supervisor()
+            if self._order:
+                return self._leave()
+            self._look()
+            self._do_what_is_due()
+            self._wait()
+
+    def _beat(self) -> None:
+        self._tick += 1
+        self._board.beat("main", self._tick)
+
+    # Hear and look
+
+    def _hear(self) -> None:
+        """Take down what the supervisor says."""
+        for message in self._channel.receive():
+            if "death" in message:
+                self._deaths[message["death"]] = from_message(message)
+            self._status = message.get("status", self._status)
+            self._order = message.get("order", self._order)
+
+    def _look(self) -> None:
+        """See what workers dropped, and whether any outlived its lease."""
+        now = boot_time()
+        for tag in self._lookout.tags(ClaimState.DROPPED) - self._outstanding.keys():
+            self._expect(tag)
+        for process_id, pid in self._lookout.fence(self._limits, now):
+            tell(WorkerFenced(process_id, pid))
+
+    def _expect(self, *tags: str) -> None:
+        """The server may still commit a claim under these tags: release them at once, and again for a while."""
+        until = boot_time() + self._settings.lock_timeout
+        self._outstanding.update(dict.fromkeys(tags, until))
+        self._release.due_at = 0.0
+
+    # Chores
+
+    def _do_what_is_due(self) -> None:
+        """Do each chore whose time has come, with a sign of life after each; none while the database is away."""
+        for chore in self._chores:
+            now = boot_time()
+            if now < self._outages.ask_again_at:
+                return
+            if now >= chore.due_at and chore.wanted():
+                self._do(chore, now)
+
+    def _do(self, chore: Chore, now: float) -> None:
+        chore.due_at = now + chore.every
+        if not self._outages.ask(chore.do):
+            chore.due_at = 0.0
+        self._beat()
+
+    def _make_known(self) -> None:
+        self._queue.register(plan.facts_of(self._settings), self._identity.id, self._settings.lock_timeout)
+
+    def _reclaim_the_dead(self) -> None:
+        while self._deaths:
+            number = next(iter(self._deaths))
+            death = self._deaths[number]
+            self._reclaimed(self._queue.reclaim(death))
+            del self._deaths[number]
+            self._channel.send({"confirms": number})
+            self._expect(*death.tags)
+            self._beat()
+
+    def _release_outstanding(self) -> None:
+        now = boot_time()
+        self._outstanding = {tag: until for tag, until in self._outstanding.items() if until > now}
+        if self._outstanding and (given_back := self._queue.release(list(self._outstanding), _GIVEN_BACK, False)):
+            tell(JobsReleased(given_back, _GIVEN_BACK))
+            self._wake(given_back)
+
+    def _reclaim_expired(self) -> None:
+        self._reclaimed(self._queue.reclaim_expired(self._settings.lock_timeout))
+
+    def _reclaimed(self, settled: Sequence[Settled]) -> None:
+        for each in settled:
+            tell(JobReclaimed(each.job_id, str(each.status), str(each.kind), each.reason))
+        if settled:
+            self._wake(len(settled))
+            self._admit.due_at = 0.0
+
+    def _admit_and_wake(self) -> None:
+        hinted, self._hinted = self._hinted, 0
+        admitted = self._queue.admit()
+        self._wake(max(hinted, admitted))
+        due_in = self._queue.next_due()
+        if due_in is not None:
+            self._admit.due_at = min(self._admit.due_at, boot_time() + due_in)
+
+    def _wake(self, jobs: int) -> None:
+        """Have as many idle workers look for work."""
+        for index in self._lookout.idle()[:jobs]:
+            try:
+                os.write(self._wakes[index], b"!")
+            except BlockingIOError:
+                continue
+
+    def _report(self) -> None:
+        own = self._identity
+        lanes = {name: kind.lane for name, kind in self._settings.job_types.items()}
+        self._queue.report(SupervisorReport(own.id, own.host, own.pid, own.started_at, lanes, self._status))
+
+    def _fold_counts(self) -> None:
+        self._folding = self._queue.fold_counts() > 0
+
+    def _checkpoint(self) -> None:
+        checkpoint(self._queue.engine)
+
+    def _prune_a_batch(self) -> None:
+        if self._queue.prune(plan.retention_of(self._settings), PRUNE_AT_ONCE) == PRUNE_AT_ONCE:
+            self._prune.due_at = boot_time() + TIDY_EVERY
+
+    # Wait
+
+    def _wait(self) -> None:
+        """Sleep until the supervisor speaks, there may be new work, or something is due."""
+        idle = bool(self._lookout.idle())
+        until = self._next_due(idle)
+        while (left := until - boot_time()) > 0:
+            listening = self._hints.descriptors if idle else []
+            ready, _, _ = select.select(
+                [self._channel.descriptor, *listening], [], [], min(left, self._hints.interval) if idle else left
+            )
+            if self._channel.descriptor in ready:
+                return
+            if idle and (hinted := self._hints.take()):
+                self._hinted += hinted
+                self._admit.due_at = self._fold.due_at = 0.0
+                self._folding = True
+                return
+
+    def _next_due(self, idle: bool) -> float:
+        """When to look around again: soon while all workers are busy, for the first that rests wants to hear of new work."""
+        now = boot_time()
+        due = min((chore.due_at for chore in self._chores if chore.wanted()), default=NEVER)
+        return min(max(due, self._outages.ask_again_at), now + (self._limits.look if idle else BUSY_LOOK))
+
+    # The end
+
+    def _leave(self) -> int:
+        """The supervisor lets it go: everything outstanding is given back first."""
+        if self._order == "leave":
+            deadline = boot_time() + LAST_TRY
+            while not self._give_back_everything("handed back: its supervisor stopped") and boot_time() < deadline:
+                self._beat()
+                select.select([], [], [], 0.1)
+            self._outages.ask(lambda: self._queue.forget(self._identity.id))
+        return 0
+
+    def _end_with_the_supervisor(self) -> int:
+        """The supervisor is gone without a word: nobody may work on without it."""
+        workers = self._lookout.kill_all()
+        deadline = boot_time() + LAST_TRY
+        while self._lookout.any_alive() and boot_time() < deadline:
+            select.select([], [], [], 0.01)
+        while not self._give_back_everything("its supervisor died", interrupted=True) and boot_time() < deadline:
+            select.select([], [], [], 0.1)
+        tell(SupervisorVanished(workers))
+        return 0
+
+    def _give_back_everything(self, reason: str, interrupted: bool = False) -> bool:
+        """Settle the deaths that are known and release all tags on all books; False when the database is away."""
+        tags = list(self._lookout.tags() | self._outstanding.keys())
+
+        def give_back() -> None:
+            self._reclaim_the_dead()
+            self._queue.release(tags, reason, interrupted)
+
+        return self._outages.ask(give_back)

@@ -1,0 +1,44 @@
+"""A thread's dealings with a database that may be away: try, say so once, come back later and later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from backends import DatabaseUnavailable
+from workers import boot_time
+
+from .events import DatabaseBack, DatabaseLost, tell
+
+
+class Outages:
+    """Remembers since when the database has been away, and when it is worth asking again."""
+
+    def __init__(self, seen_by: str, longest_pause: float, random: Random) -> None:
+        self._seen_by, self._longest_pause, self._random = seen_by, longest_pause, random
+        self._since: float | None = None
+        self._pause = 0.0
+        self.ask_again_at = 0.0
+
+    def ask(self, call: Callable[[], None]) -> bool:
+        """Make a call that speaks to the database; False when it is away, which is remembered and logged once."""
+        try:
+            call()
+        except DatabaseUnavailable as error:
+            self._gone(str(error))
+            return False
+        self._back()
+        return True
+
+    def _gone(self, reason: str) -> None:
+        now = boot_time()
+        if self._since is None:
+            self._since = now
+            tell(DatabaseLost(self._seen_by, reason))
+        self._pause = min(self._longest_pause, max(0.1, 2 * self._pause))
+        self.ask_again_at = now + self._random.uniform(self._pause / 2, self._pause)
+
+    def _back(self) -> None:
+        if self._since is not None:
+            tell(DatabaseBack(self._seen_by, round(boot_time() - self._since, 3)))
+        self._since, self._pause, self.ask_again_at = None, 0.0, 0.0

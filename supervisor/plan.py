@@ -1,0 +1,93 @@
+"""What the operator's settings mean to the processes: pure translations, each in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from backends import JobTypeFacts, RetryPolicy, Status
+from config import Settings
+from workers import HandlerSpec
+
+from .limits import Limits
+from .restarts import RestartPolicy
+
+SPARE_PLACES = 16
+"""How many workers may be added by signal to those the file asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this supervisor is. `id` is never used twice; the host name and the pid are labels."""
+
+    id: str
+    host: str
+    pid: int
+    started_at: datetime
+
+
+def limits_of(settings: Settings) -> Limits:
+    """How long anything may take."""
+    return Limits(
+        lock_timeout=settings.lock_timeout,
+        heartbeat_interval=settings.heartbeat_interval,
+        poll_interval=settings.poll_interval,
+        ready_timeout=settings.supervision.ready_timeout,
+    )
+
+
+def restarts_of(settings: Settings) -> RestartPolicy:
+    """How dead workers are replaced."""
+    supervision = settings.supervision
+    return RestartPolicy(
+        initial=supervision.restart_backoff.initial,
+        most=supervision.restart_backoff.max,
+        budget=supervision.crash_limit.count,
+        window=supervision.crash_limit.window,
+    )
+
+
+def policies_of(settings: Settings) -> dict[str, RetryPolicy]:
+    """How each job type is retried."""
+    return {name: RetryPolicy(**kind.retry.model_dump()) for name, kind in settings.job_types.items()}
+
+
+def facts_of(settings: Settings) -> dict[str, JobTypeFacts]:
+    """What the database must know of each job type."""
+    return {name: JobTypeFacts(kind.lane, kind.retry.max_retries) for name, kind in settings.job_types.items()}
+
+
+def handlers_of(settings: Settings) -> tuple[HandlerSpec, ...]:
+    """What the workers run."""
+    return tuple(HandlerSpec(name, kind.handler, kind.timeout) for name, kind in settings.job_types.items())
+
+
+def retention_of(settings: Settings) -> dict[Status, float]:
+    """How long finished jobs are kept, in seconds."""
+    return {Status(name): seconds for name, seconds in settings.retention.model_dump().items()}
+
+
+def process_ids_of(settings: Settings, host: str, places: int) -> tuple[str, ...]:
+    """The names of all places."""
+    return settings.workers.model_copy(update={"count": places}).named(host)
+
+
+def worker_engine_options(settings: Settings) -> dict[str, Any]:
+    """How workers open the database: no statement takes so long that the worker looks hung."""
+    return {**_engine_options(settings), "statement_timeout": min(settings.database.statement_timeout, settings.lock_timeout / 4)}
+
+
+def maintenance_engine_options(settings: Settings) -> dict[str, Any]:
+    """How maintenance opens it: each of its threads must show a sign of life between two statements."""
+    quick = settings.lock_timeout / 6
+    return {
+        **_engine_options(settings),
+        "statement_timeout": min(settings.database.statement_timeout, quick),
+        "connect_timeout": min(settings.database.connect_timeout, quick),
+    }
+
+
+def _engine_options(settings: Settings) -> dict[str, Any]:
+    database = settings.database
+    return {"pooler": database.pooler, "journal": database.journal, "connect_timeout": database.connect_timeout}

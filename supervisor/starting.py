@@ -1,0 +1,142 @@
+"""From a loaded configuration to a running supervisor: what can be wrong is found, and said, before anything runs."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from setproctitle import setproctitle
+
+from config import ConfigError, Loaded, handler_problem, load
+from workers import boot_time
+
+from . import plan
+from .banner import banner
+from .children import Nursery
+from .errands import Errand
+from .events import ModuleUnfit, SupervisorStopped, tell
+from .inbox import Inbox
+from .logs import set_up
+from .loop import Supervisor
+from .preparing import BAD_SETUP, NOT_PERMITTED, TRY_FOR, prepare
+from .probing import Findings, preload, probe
+from .rundir import AlreadyRunning, RunDir
+
+REFUSED = 5
+FAILED = 1
+
+
+class ProblemAtStart(Exception):
+    """The supervisor did not start. The message says what, where, why and what to do; `exit_code` is for the shell."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class _ToldToStop(Exception):
+    """A signal came before there was anything to stop."""
+
+
+def run(
+    loaded: Loaded,
+    *,
+    load_again: Callable[[], Loaded] | None = None,
+    run_dir: Path | None = None,
+    until_eof: int | None = None,
+    show_banner: bool | None = None,
+) -> int:
+    """Supervise in the foreground until told to stop; returns the exit code (0, or 1 after a crash loop).
+
+    `load_again` reads the configuration anew at a reload (default: the same file). `run_dir` replaces the settings' own.
+    `until_eof` is a descriptor: at its end of file, the supervisor drains. Raises `ProblemAtStart` when it cannot start,
+    and `config.ConfigError` for handlers that cannot be imported.
+    """
+    settings = loaded.settings
+    set_up(settings.logging.level, settings.logging.format, settings.logging.file)
+    setproctitle("jobqueue: supervisor")
+    nursery = Nursery()
+    directory = _hold(run_dir or settings.run_dir, nursery)
+    try:
+        inbox = Inbox()
+        nursery.own(*inbox.descriptors)
+        if until_eof is not None:
+            os.set_blocking(until_eof, False)
+            nursery.own(until_eof)
+        identity = plan.Identity(secrets.token_hex(8), socket.gethostname(), os.getpid(), datetime.now(UTC))
+        _probe(loaded, nursery, inbox)
+        database = _prepare(loaded, identity, nursery, inbox)
+        if sys.stderr.isatty() if show_banner is None else show_banner:
+            print(banner(loaded, identity, database), file=sys.stderr)
+        again = load_again or (lambda: load(loaded.path))
+        code = Supervisor(loaded, identity, directory, nursery, inbox, again, until_eof).run()
+    except _ToldToStop:
+        code = 0
+    finally:
+        directory.leave()
+    tell(SupervisorStopped(code))
+    return code
+
+
+def _hold(path: Path, nursery: Nursery) -> RunDir:
+    directory = RunDir(path)
+    try:
+        nursery.own(directory.hold())
+    except AlreadyRunning as error:
+        hint = "see `supervisor status`, or end it with `supervisor stop`"
+        raise ProblemAtStart(f"{error}; {hint}", REFUSED) from None
+    except OSError as error:
+        raise ProblemAtStart(
+            f"run_dir: cannot write {path}: {error.strerror}; set run_dir to a directory this user may write", NOT_PERMITTED
+        ) from None
+    return directory
+
+
+def _probe(loaded: Loaded, nursery: Nursery, inbox: Inbox) -> None:
+    """Import the handlers; raises `ConfigError` with every one that cannot be used."""
+    within = min(loaded.settings.supervision.ready_timeout, 10.0)
+    findings: Findings = probe(
+        plan.handlers_of(loaded.settings), nursery, lambda out: _wait_for(out, inbox), within
+    )
+    if findings.unusable:
+        raise ConfigError(
+            [handler_problem(loaded, each.job_type, each.message, each.candidates) for each in findings.unusable]
+        )
+    for module, reason in findings.unfit.items():
+        tell(ModuleUnfit(module, reason))
+    preload(findings)
+
+
+def _prepare(loaded: Loaded, identity: plan.Identity, nursery: Nursery, inbox: Inbox) -> str:
+    """Have the database prepared; returns a sentence about it."""
+    settings = loaded.settings
+    errand = Errand(
+        nursery, lambda tell: prepare(settings, identity.id, tell), title="jobqueue: prepares", now=boot_time(),
+        within=10 * TRY_FOR + settings.database.statement_timeout,
+    )
+    while errand.ended is None:
+        _wait_for([errand], inbox)
+        errand.look(boot_time())
+    said = {key: value for message in errand.messages for key, value in message.items()}
+    if "problem" in said:
+        raise ProblemAtStart(said["problem"], errand.ended.exit_code or BAD_SETUP)
+    if "database" not in said:
+        raise ProblemAtStart(f"preparing the database ended with {errand.ended}; its output above says why", FAILED)
+    return str(said["database"])
+
+
+def _wait_for(errands: Sequence[Errand], inbox: Inbox) -> None:
+    """Wait until one of them has news; raises `_ToldToStop` if a signal says to stop."""
+    pidfds = [errand.child.pidfd for errand in errands if errand.child.pidfd is not None]
+    inbox.watch_only([*pidfds, *(errand.descriptor for errand in errands)])
+    inbox.wait(0.5)
+    if {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT} & set(inbox.take()):
+        for errand in errands:
+            errand.abandon()
+        raise _ToldToStop
