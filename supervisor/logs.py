@@ -47,10 +47,18 @@ class SharedFile(logging.Handler):
             self._file = self._open()
 
     def _is_full(self) -> bool:
-        return self._path.exists() and self._path.stat().st_size >= self._most_bytes
+        found = self._found()
+        return found is not None and found.st_size >= self._most_bytes
 
     def _is_current(self) -> bool:
-        return self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(self._file))
+        found = self._found()
+        return found is not None and os.path.samestat(found, os.fstat(self._file))
+
+    def _found(self) -> os.stat_result | None:
+        try:
+            return self._path.stat()
+        except FileNotFoundError:
+            return None
 
     def _rename(self) -> None:
         for number in range(self._keep - 1, 0, -1):

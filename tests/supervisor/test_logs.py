@@ -1,0 +1,56 @@
+"""Log lines and the file that several processes share."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+from supervisor.logs import SharedFile
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_many_processes_write_one_file_through_its_rotation_without_losing_a_line(tmp_path: Path) -> None:
+    log = tmp_path / "job_processor.log"
+    code = f"""
+import logging, sys
+from pathlib import Path
+from supervisor.logs import SharedFile
+handler = SharedFile(Path({str(log)!r}), most_bytes=500, keep=100)
+for number in range(200):
+    handler.handle(logging.LogRecord("n", 20, "", 0, f"{{sys.argv[1]}} {{number}}", (), None))
+"""
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(n)], cwd=ROOT) for n in range(3)]
+    assert [writer.wait(30) for writer in writers] == [0, 0, 0]
+    files = [each for each in tmp_path.iterdir() if not each.name.endswith(".lock")]
+    lines = [line for each in files for line in each.read_text().splitlines()]
+    assert len(files) > 2
+    assert sorted(lines) == sorted(f"{writer} {number}" for writer in range(3) for number in range(200))
+
+
+def test_no_more_than_the_wanted_number_of_old_files_is_kept(tmp_path: Path) -> None:
+    handler = SharedFile(tmp_path / "log", most_bytes=10, keep=2)
+    for number in range(20):
+        handler.handle(logging.LogRecord("n", 20, "", 0, f"line {number:05}", (), None))
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["log", "log.1", "log.2", "log.lock"]
+
+
+def test_lines_of_the_standard_library_and_of_structlog_look_the_same() -> None:
+    code = """
+import logging, structlog
+from supervisor.events import WorkersWanted, tell
+from supervisor.logs import set_up
+set_up("INFO", "json")
+tell(WorkersWanted(3))
+logging.getLogger("jobqueue.x").info("plain %s", "words")
+logging.getLogger("jobqueue.x").debug("not this")
+logging.getLogger("foreign").info("nor this")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    first, second = (json.loads(line) for line in done.stderr.splitlines())
+    assert (first["event"], first["count"], first["level"]) == ("workers.wanted", 3, "info")
+    assert (second["event"], second["logger"], second["level"]) == ("plain words", "jobqueue.x", "info")
+    assert first.keys() - {"count"} == second.keys()
