@@ -21,6 +21,28 @@ CONNECTIONS_BESIDE_WORKERS = 4
 WAL_RESET_FIXED = (3, 51, 3)
 
 
+FINDINGS = {
+    "CFG": "The configuration file can be used. Its mistakes have ids of their own, `CFG-...`, as in `config check`.",
+    "HANDLER-IMPORT": "Every job type's handler can be imported.",
+    "HANDLER-UNFIT": "A handler's module leaves threads or sockets behind when it is imported, so workers cannot share it.",
+    "DB-UNREACHABLE": "The database cannot be reached.",
+    "DB-SCHEMA": "The database has the schema of this release.",
+    "CLOCK-SKEW": "This machine and the database agree on the time, within 5 seconds.",
+    "SQLITE-LIBRARY": "The SQLite library does not corrupt databases in WAL mode.",
+    "SQLITE-SYNCHRONOUS": "SQLite writes every commit through to the disk.",
+    "SQLITE-FILESYSTEM": "The SQLite file is on a local file system.",
+    "PG-FSYNC": "The PostgreSQL server writes through to the disk.",
+    "PG-FULL-PAGE-WRITES": "The PostgreSQL server survives pages that were written in part.",
+    "PG-SYNCHRONOUS-COMMIT": "A commit on the PostgreSQL server is on the disk when it returns.",
+    "PG-CONNECTIONS": "The PostgreSQL server has room for this many workers.",
+    "SUPERVISOR-ALIVE": "A supervisor is running.",
+    "SUPERVISOR-SILENT": "A supervisor of the last day neither reports nor signed off.",
+    "LEASE-STALE": "Every running job is renewed by its supervisor.",
+    "JOB-TYPE-UNSERVED": "Every waiting job is of a type that some supervisor serves.",
+}
+"""Every id that `doctor` gives, with what is so when it is `ok`; the rare ones name what is wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One answer of `doctor`. `id` is stable and documented; `fix` says what to do about a `warn` or a `fail`."""
@@ -82,7 +104,11 @@ def file_system(kind: str, path: str) -> Iterator[Finding]:
 
 def postgres_durability(settings: Mapping[str, str]) -> Iterator[Finding]:
     """Whether a commit on this server survives a crash of it."""
-    for name, can_lose in (("fsync", "the database"), ("full_page_writes", "the database"), ("synchronous_commit", "jobs")):
+    for name, can_lose in (
+        ("fsync", "the database"),
+        ("full_page_writes", "the database"),
+        ("synchronous_commit", "jobs"),
+    ):
         finding = f"PG-{name.upper().replace('_', '-')}"
         if settings[name] == "off":
             what = f"{name} is off: a crash of the server can lose {can_lose}"
@@ -105,12 +131,19 @@ def postgres_connections(limit: int, in_use: int, workers: int) -> Iterator[Find
         yield Finding("database", "PG-CONNECTIONS", "ok", what)
 
 
-def handlers(problems: Sequence[tuple[str, str]], total: int) -> Iterator[Finding]:
-    """Whether each job type's handler can be imported; `problems` has what failed and what to do, for each that cannot."""
+def handlers(problems: Sequence[tuple[str, str]], unfit: Mapping[str, str], total: int) -> Iterator[Finding]:
+    """Whether each job type's handler can be imported, and before the workers are forked.
+
+    `problems` has what failed and what to do; `unfit` has, for each module, what importing it leaves behind.
+    """
     for what, fix in problems:
         yield Finding("handlers", "HANDLER-IMPORT", "fail", what, fix)
     if not problems:
         yield Finding("handlers", "HANDLER-IMPORT", "ok", f"all {total} handlers can be imported")
+    for module, reason in unfit.items():
+        what = f"{module} is imported by each worker on its own: {reason}"
+        fix = "Start threads and open connections when a job runs, not when the module is imported."
+        yield Finding("handlers", "HANDLER-UNFIT", "warn", what, fix)
 
 
 def supervisors(ages: Mapping[str, float], lock_timeout: float) -> Iterator[Finding]:

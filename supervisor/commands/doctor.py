@@ -12,7 +12,7 @@ import typer
 
 from . import checks, output
 from .checks import Finding
-from .handlers import handler_problems
+from .handlers import probe_handlers, problems_of
 from .opening import load, open_database
 from .options import AsJson, ConfigFile
 from .problems import Exit, Problem
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
     from backends import Queue
-    from config import Loaded, Settings
     from config import Problem as ConfigProblem
+    from config import Settings
 
     from .inspection import Stale
 
@@ -59,7 +59,9 @@ def examine(file: Path | None) -> Iterator[Finding]:
         return
     yield from map(_of_config, loaded.warnings)
     yield Finding("config", "CFG", "ok", f"{loaded.path} can be used")
-    yield from checks.handlers(_import_failures(loaded), len(loaded.settings.job_types))
+    found = probe_handlers(loaded)
+    failures = [(problem.message, problem.hint) for problem in problems_of(loaded, found)]
+    yield from checks.handlers(failures, found.unfit, len(loaded.settings.job_types))
     try:
         with open_database(loaded.settings) as engine:
             yield from _examine_database(engine, loaded.settings)
@@ -113,10 +115,6 @@ def _examine_queue(queue: Queue, settings: Settings) -> Iterator[Finding]:
     yield from checks.supervisors(ages, settings.lock_timeout)
     yield from checks.leases(queue.read(stale), settings.lock_timeout)
     yield from checks.unserved(queue.read(waiting_without_handler), settings.job_types)
-
-
-def _import_failures(loaded: Loaded) -> list[tuple[str, str]]:
-    return [(problem.message, problem.hint) for problem in handler_problems(loaded)]
 
 
 def _of_config(problem: ConfigProblem) -> Finding:

@@ -20,6 +20,34 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+ERRORS = {
+    "USAGE": "The command line is wrong.",
+    "BAD-PARAM": "A parameter is not `name=value`, is given twice, or cannot be stored.",
+    "BAD-TIME": "A time is not ISO 8601.",
+    "BAD-DURATION": "A duration is not one.",
+    "JOB-TYPE": "The configuration file declares no job type of this name.",
+    "JOB-NOT-FOUND": "There is no job with this id; it may have been pruned.",
+    "JOB-STATUS": "The job's status does not allow this.",
+    "PROGRAM": "The program cannot be added; the message says why.",
+    "NO-EXTENSION": "No module under `extensions` has programs.",
+    "DB-UNREACHABLE": "The database cannot be reached, did not answer in time, is read-only or full.",
+    "DB-SCHEMA": "The database's schema is older, newer or not ours, or a running supervisor disagrees about a lane.",
+    "NOT-RUNNING": "No supervisor runs in the run directory of this configuration.",
+    "PID-RUNNING": "A supervisor already runs in the run directory of this configuration.",
+    "STOP-TIMEOUT": "The supervisor was asked to stop and has not, yet.",
+    "RELOAD-REFUSED": "The supervisor read the new configuration and did not take it.",
+    "RUN-DIR": "The run directory may not be read.",
+    "SIGNAL-PERMISSION": "The supervisor belongs to another user.",
+    "START": "The supervisor could not start; the message says why.",
+    "INIT-EXISTS": "`init` does not overwrite a file.",
+    "FOREIGN-PACKAGE": "Another package of the same name is in front of one of this project's.",
+    "PERMISSION": "A file may not be read or written.",
+    "SYSTEM": "The operating system refused something; the message says what.",
+    "INTERNAL": "A bug.",
+}
+"""Every id that an error of a command can have, beside those of the configuration, with what it means."""
+
+
 class Problem(Exception):
     """Ends a command with `error[ID] what`, a line that says what to do, and an exit code.
 

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,6 +22,14 @@ from .wording import read_duration, span
 
 if TYPE_CHECKING:
     from config import Loaded
+
+AT_START = {
+    Exit.REFUSED: "PID-RUNNING",
+    Exit.DATABASE_UNREACHABLE: "DB-UNREACHABLE",
+    Exit.PERMISSION: "PERMISSION",
+    Exit.BAD_CONFIGURATION: "DB-SCHEMA",
+}
+"""The ids of what keeps a supervisor from starting, by its exit code."""
 
 STOP_MARGIN = 10.0
 """Seconds beside `shutdown_timeout` that a draining supervisor may take before `stop` gives up waiting."""
@@ -54,18 +63,19 @@ def start(
     """
     from config import render
 
-    loaded = load(config, {"workers.count": workers, "logging.format": log_format})
+    overrides = {"workers.count": workers, "logging.format": log_format}
+    loaded = load(config, overrides)
     if check:
         return _check_only(loaded)
     if loaded.warnings:
         output.say(render(loaded.warnings, closing=""))
-    return _run(loaded)
+    return _run(loaded, overrides)
 
 
 def stop(
     timeout: Annotated[
         str | None,
-        typer.Option("--timeout", metavar="DURATION", help="How long to wait. [default: shutdown_timeout + 10s]"),
+        typer.Option("--timeout", metavar="DURATION", help="How long to wait.", show_default="shutdown_timeout + 10s"),
     ] = None,
     now: Annotated[bool, typer.Option("--now", help="Do not drain: stop running jobs and hand them back.")] = False,
     config: ConfigFile = None,
@@ -100,7 +110,7 @@ def end(pid: int, number: signal.Signals, patience: float) -> bool:
 
 def require_running(run_dir: Path) -> int:
     """The pid of the supervisor that holds this run directory. A problem when none does, or we may not look."""
-    from ..rundir import running_pid
+    from .. import running_pid
 
     if run_dir.exists() and not os.access(run_dir, os.R_OK | os.X_OK):
         what = f"{run_dir} may not be read by uid {os.getuid()}"
@@ -130,15 +140,13 @@ def _check_only(loaded: Loaded) -> int:
     return Exit.OK
 
 
-def _run(loaded: Loaded) -> int:
-    from .. import run
-    from ..rundir import AlreadyRunning
+def _run(loaded: Loaded, overrides: Mapping[str, object]) -> int:
+    from .. import ProblemAtStart, run
 
     try:
-        return run(loaded)
-    except AlreadyRunning as error:
-        fix = "supervisor status, or: supervisor stop"
-        raise Problem("PID-RUNNING", str(error), fix, Exit.REFUSED) from None
+        return run(loaded, load_again=lambda: load(loaded.path, overrides))
+    except ProblemAtStart as error:
+        raise Problem(AT_START.get(Exit(error.exit_code), "START"), str(error), code=Exit(error.exit_code)) from None
 
 
 def reload(config: ConfigFile = None) -> int:
@@ -146,7 +154,7 @@ def reload(config: ConfigFile = None) -> int:
 
     A file with mistakes is not sent: they are shown, and the supervisor keeps what it has.
     """
-    from ..rundir import read_status
+    from .. import read_status
 
     loaded = load(config)
     run_dir = loaded.settings.run_dir
@@ -165,7 +173,7 @@ def reload(config: ConfigFile = None) -> int:
 
 
 def _becomes(run_dir: Path, wanted: str) -> bool:
-    from ..rundir import read_status
+    from .. import read_status
 
     deadline = time.monotonic() + RELOAD_PATIENCE
     while time.monotonic() < deadline:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from .problems import Exit
+from .checks import FINDINGS
+from .problems import ERRORS, Exit
 from .tree import app
 
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
@@ -57,7 +58,13 @@ def main(arguments: list[str]) -> int:
 def page() -> str:
     """The whole page as Markdown."""
     codes = "".join(f"| {code.value} | {meaning} |\n" for code, meaning in MEANINGS.items())
-    return HEAD + codes + "".join(_sections(typer.main.get_command(app), "supervisor"))
+    sections = "".join(_sections(typer.main.get_command(app), "supervisor"))
+    return HEAD + codes + sections + _named("Findings of doctor", FINDINGS) + _named("Errors", ERRORS)
+
+
+def _named(title: str, meanings: Mapping[str, str]) -> str:
+    rows = "".join(f"| `{name}` | {meaning} |\n" for name, meaning in meanings.items())
+    return f"\n## {title}\n\n| | |\n|---|---|\n{rows}"
 
 
 def _sections(command: Any, path: str) -> Iterator[str]:
@@ -106,7 +113,9 @@ def _value(parameter: Any) -> list[str]:
 def _help(parameter: Any) -> str:
     text = re.sub(r"\s+", " ", parameter.help)
     default = parameter.default
-    if default in (None, False) or callable(default) or isinstance(default, list | tuple):
+    if isinstance(parameter.show_default, str):
+        return f"{text} Default: {parameter.show_default}."
+    if default is None or isinstance(default, bool | list | tuple) or callable(default):
         return text
     return f"{text} Default: `{default}`."
 

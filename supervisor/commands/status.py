@@ -52,7 +52,7 @@ def look(settings: Settings) -> tuple[Sight, Problem | None]:
     """What can be seen, and what kept us from seeing the database's side of it."""
     from backends import Queue, check
 
-    from ..rundir import read_status, running_pid
+    from .. import read_status, running_pid
 
     local = read_status(settings.run_dir) if running_pid(settings.run_dir) else None
     now = datetime.now(UTC)

@@ -1,0 +1,66 @@
+"""`db`, and what every command says about a database that is not as it should be."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tests.cli.conftest import CONFIGURATION, Place
+
+COMMANDS = [
+    ("jobs", "list"),
+    ("jobs", "show", 1),
+    ("jobs", "enqueue", "count", "--program", 1),
+    ("db", "check"),
+    ("status",),
+]
+
+
+def test_upgrade_says_what_it_did_and_is_harmless_again(supervisor: Place) -> None:
+    again = supervisor("db", "upgrade").rows[0]
+    assert (again[0], again[2]) == ("schema", "unchanged")
+
+
+def test_current_and_check_agree_after_an_upgrade(supervisor: Place) -> None:
+    found = supervisor("db", "current", "--json").json
+    assert found["current"] == found["head"]
+    assert supervisor("db", "check").rows[0][0] == "ok"
+    assert supervisor("db", "check", "--json").json["schema"] == found["head"]
+
+
+def test_an_empty_database_is_named_with_the_command_that_fills_it(place: Place) -> None:
+    place.write(CONFIGURATION.format(database_url="sqlite:///empty.db"))
+    ran = place("jobs", "list", code=78)
+    assert "error[DB-SCHEMA]" in ran.err
+    assert "supervisor db upgrade" in ran.err
+    assert place("db", "current").rows[0] == ["current", "none"]
+
+
+def test_a_dry_run_prints_the_statements_and_changes_nothing(place: Place) -> None:
+    place.write(CONFIGURATION.format(database_url="sqlite:///empty.db"))
+    assert "CREATE TABLE indexing_jobs" in place("db", "upgrade", "--dry-run").out
+    assert place("db", "current").rows[0] == ["current", "none"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unreachable_database_is_said_by_every_command(command: tuple[object, ...], place: Place) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        place.write(
+            CONFIGURATION.format(database_url=f"postgresql://app:hunter2@127.0.0.1:{unused.getsockname()[1]}/jobs")
+        )
+        ran = place(*command, code=69)
+    assert "error[DB-UNREACHABLE] cannot use postgresql" in ran.err
+    assert "app:***@127.0.0.1" in ran.err
+    assert "supervisor db check" in ran.err
+    assert "hunter2" not in ran.err + ran.out
+
+
+def test_a_database_file_that_may_not_be_read_is_said(place: Place) -> None:
+    place.write(CONFIGURATION.format(database_url="sqlite:///jobs.db"))
+    place("db", "upgrade")
+    (place.folder / "jobs.db").chmod(0)
+    ran = place.without_privilege("jobs", "list", code=69)
+    assert ran.err.startswith("error[DB-UNREACHABLE]")
+    assert "Traceback" not in ran.err

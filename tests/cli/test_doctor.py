@@ -1,0 +1,140 @@
+"""`doctor`: what it finds, on both databases; and each check by itself, as the function of its arguments that it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from supervisor.commands import checks
+from supervisor.commands.inspection import Stale, filesystem_of
+from tests.cli.conftest import CONFIGURATION, Place
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+
+
+def levels(place: Place, code: int = 0) -> dict[str, str]:
+    return {finding["id"]: finding["level"] for finding in place("doctor", "--json", code=code).json["findings"]}
+
+
+def test_a_running_installation_is_in_order(running: Place) -> None:
+    found = levels(running)
+    assert found["SUPERVISOR-ALIVE"] == found["HANDLER-IMPORT"] == found["DB-SCHEMA"] == found["LEASE-STALE"] == "ok"
+
+
+def test_every_finding_is_documented_and_every_flaw_has_a_fix(supervisor: Place) -> None:
+    for finding in supervisor("doctor", "--json", code=None).json["findings"]:
+        assert finding["id"] in checks.FINDINGS
+        assert finding["level"] == "ok" or finding["fix"]
+
+
+def test_nobody_running_is_a_warning_not_a_failure(supervisor: Place) -> None:
+    assert levels(supervisor)["SUPERVISOR-ALIVE"] == "warn"
+
+
+def test_a_pipe_gets_one_line_per_finding(supervisor: Place) -> None:
+    rows = supervisor("doctor").rows
+    assert {len(row) for row in rows} == {5}
+    assert ["ok", "HANDLER-IMPORT", "handlers", "all 4 handlers can be imported", ""] in rows
+
+
+def test_a_terminal_gets_groups_and_fixes(supervisor: Place) -> None:
+    code, screen = supervisor.on_a_terminal("doctor", NO_COLOR="1")
+    assert code == 0
+    assert "processes\r\n  ! no supervisor is running  [SUPERVISOR-ALIVE]\r\n      fix: supervisor start" in screen
+
+
+def test_a_handler_that_is_not_there_fails(supervisor: Place) -> None:
+    supervisor.write("def count(ctx): pass\n", "cli_handlers.py")
+    assert levels(supervisor, code=1)["HANDLER-IMPORT"] == "fail"
+
+
+def test_a_module_that_starts_threads_is_named(place: Place) -> None:
+    place.write(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\ndef work(ctx): pass\n",
+        "busy.py",
+    )
+    place.write("job_types:\n  work: busy:work\n")
+    place("db", "upgrade")
+    assert levels(place)["HANDLER-UNFIT"] == "warn"
+
+
+def test_an_empty_database_fails_with_the_command_that_fills_it(place: Place) -> None:
+    place.write(CONFIGURATION.format(database_url="sqlite:///empty.db"))
+    rows = {row[1]: row for row in place("doctor", code=1).rows}
+    assert rows["DB-SCHEMA"][0] == "fail"
+    assert "supervisor db upgrade" in rows["DB-SCHEMA"][4]
+
+
+def test_an_unreachable_database_is_a_finding(place: Place) -> None:
+    place.write("database_url: postgresql://app@127.0.0.1:1/jobs\n")
+    assert levels(place, code=1)["DB-UNREACHABLE"] == "fail"
+
+
+def test_waiting_jobs_of_a_type_nobody_serves_are_counted() -> None:
+    [finding] = checks.unserved({"thumbnails": 3}, {"count": object()})
+    assert finding.level == "warn"
+    assert finding.what == "3 jobs of type 'thumbnails' wait: no supervisor serves it"
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(0, "ok"), (4.9, "ok"), (6, "warn"), (-600, "warn")])
+def test_clocks_may_differ_by_five_seconds(seconds: float, level: str) -> None:
+    [finding] = checks.clock(NOON, NOON + timedelta(seconds=seconds))
+    assert finding.level == level
+
+
+@pytest.mark.parametrize(
+    ("version", "journal", "level"), [("3.40.1", "wal", "fail"), ("3.51.3", "wal", "ok"), ("3.40.1", "delete", "ok")]
+)
+def test_an_old_library_is_refused_in_wal_mode_only(version: str, journal: str, level: str) -> None:
+    found = list(checks.sqlite_library({"library": version, "journal_mode": journal, "synchronous": "2"}))
+    assert [each.level for each in found] == [level]
+
+
+def test_sqlite_that_does_not_write_through_is_said() -> None:
+    found = list(checks.sqlite_library({"library": "3.51.3", "journal_mode": "wal", "synchronous": "1"}))
+    assert [each.id for each in found if each.level == "warn"] == ["SQLITE-SYNCHRONOUS"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "level"), [("fsync", "fail"), ("full_page_writes", "fail"), ("synchronous_commit", "warn")]
+)
+def test_a_server_that_may_lose_commits_is_said(setting: str, level: str) -> None:
+    found = {each.id: each.level for each in checks.postgres_durability({**DURABLE, setting: "off"})}
+    assert found.pop(f"PG-{setting.upper().replace('_', '-')}") == level
+    assert set(found.values()) == {"ok"}
+
+
+@pytest.mark.parametrize(("limit", "in_use", "level"), [(100, 10, "ok"), (100, 95, "warn"), (8, 0, "fail")])
+def test_the_server_needs_room_for_the_workers(limit: int, in_use: int, level: str) -> None:
+    [finding] = checks.postgres_connections(limit, in_use, workers=8)
+    assert finding.level == level
+
+
+def test_a_supervisor_that_fell_silent_is_named() -> None:
+    found = {each.id: each.level for each in checks.supervisors({"a pid 1": 2.0, "b pid 2": 300.0}, lock_timeout=30)}
+    assert found == {"SUPERVISOR-SILENT": "warn", "SUPERVISOR-ALIVE": "ok"}
+
+
+def test_a_job_nobody_renews_fails() -> None:
+    [finding] = checks.leases([Stale(5, "host-1:abc", NOON)], lock_timeout=30)
+    assert finding.level == "fail"
+    assert "job 5" in finding.what
+
+
+def test_a_network_file_system_fails() -> None:
+    [finding] = checks.file_system("nfs4", "/srv/jobqueue.db")
+    assert finding.level == "fail"
+
+
+def test_the_file_system_is_that_of_the_nearest_mount() -> None:
+    mounts = (
+        "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+        "21 20 0:30 / /srv rw - nfs4 server:/srv rw\n"
+        "22 21 8:2 / /srv/my\\040disk rw - xfs /dev/sdb1 rw\n"
+    )
+    assert filesystem_of(Path("/srv/jobqueue.db"), mounts) == "nfs4"
+    assert filesystem_of(Path("/srv/my disk/jobqueue.db"), mounts) == "xfs"
+    assert filesystem_of(Path("/srvx/jobqueue.db"), mounts) == "ext4"

@@ -1,0 +1,120 @@
+"""`start`, `stop`, `reload` and `status` with a real supervisor, on both databases."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from tests.cli.conftest import CONFIGURATION, Place
+from tests.support import eventually
+
+
+def test_nothing_runs_until_it_is_started(supervisor: Place) -> None:
+    ran = supervisor("status", code=3)
+    assert ran.rows[:3] == [["running", "no"], ["healthy", "no"], ["reason", "no supervisor is running"]]
+    assert "supervisor start" in ran.err
+    for command in ("stop", "reload"):
+        assert "error[NOT-RUNNING]" in supervisor(command, code=3).err
+
+
+def test_a_running_supervisor_is_healthy_and_shows_its_workers(running: Place) -> None:
+    rows = running("status").rows
+    assert rows[:2] == [["running", "yes"], ["healthy", "yes"]]
+    assert [row[0] for row in rows].count("worker") == 2
+    assert ["jobs", "pending", "0"] in rows
+
+
+def test_the_status_document_holds_supervisors_and_counts(running: Place) -> None:
+    job = running("jobs", "enqueue", "count", "--program", 1, "--at", "2099-01-01T00:00:00Z", "--json").json["id"]
+    answer = running("status", "--json").json
+    assert answer["running"] is True
+    assert answer["healthy"] is True
+    assert answer["reasons"] == []
+    assert len(answer["supervisors"][0]["workers"]) == 2
+    assert answer["queue"]["pending"] == 1
+    assert answer["queue"]["oldest_pending"]["id"] == job
+
+
+def test_a_terminal_gets_the_workers_as_a_table(running: Place) -> None:
+    code, screen = running.on_a_terminal("status")
+    assert code == 0
+    assert "● " in screen.replace("\x1b[0m", "")
+    assert "PROCESS_ID" in screen
+    assert "queue: 0 pending" in screen
+
+
+def test_a_supervisor_elsewhere_is_seen_through_the_database(running: Place) -> None:
+    running.write(CONFIGURATION.format(database_url=running.database_url) + "run_dir: elsewhere\n", "other.yaml")
+    answer = eventually(lambda: running("status", "--json", "-c", "other.yaml").json["supervisors"], within=10)
+    assert answer[0]["pid"] == running.started[0].pid
+    assert "seen_seconds_ago" in answer[0]
+
+
+def test_stop_drains_and_waits_until_it_is_gone(running: Place) -> None:
+    ran = running("stop")
+    assert ran.rows[0][:2] == ["stopped", f"pid {running.started[0].pid}"]
+    assert ran.rows[0][3] == "drained"
+    assert running.started[0].wait(5) == 0
+    assert running("status", code=3).rows[0] == ["running", "no"]
+
+
+def test_stop_now_hands_the_running_job_back(running: Place) -> None:
+    job = running("jobs", "enqueue", "linger", "--program", 1).rows[0][0]
+    eventually(lambda: running("jobs", "show", job, "--json").json["status"] == "running", within=15)
+    assert running("stop", "--now").rows[0][3] == "handed back"
+    handed_back = running("jobs", "show", job, "--json").json
+    assert (handed_back["status"], handed_back["retry_count"]) == ("pending", 0)
+
+
+def test_a_stop_that_takes_too_long_says_so(running: Place) -> None:
+    process = running.started[0]
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        ran = running("stop", "--timeout", "200ms", code=1)
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert "error[STOP-TIMEOUT]" in ran.err
+    assert "supervisor stop --now" in ran.err
+
+
+def test_a_second_supervisor_in_the_same_run_directory_is_refused(running: Place) -> None:
+    ran = running("start", code=5)
+    assert "error[PID-RUNNING]" in ran.err
+    assert f"pid {running.started[0].pid}" in ran.err
+
+
+def test_a_duration_that_is_none_is_a_usage_error(supervisor: Place) -> None:
+    assert "error[BAD-DURATION] --timeout:" in supervisor("stop", "--timeout", "soon", code=2).err
+
+
+def test_reload_tells_that_the_new_settings_were_taken(running: Place) -> None:
+    before = running("status", "--json").json["supervisors"][0]["config_hash"]
+    running.write(CONFIGURATION.format(database_url=running.database_url).replace("workers: 2", "workers: 3"))
+    assert running("reload").rows[0][:2] == ["reloaded", f"pid {running.started[0].pid}"]
+    after = eventually(
+        lambda: next(
+            (each for each in running("status", "--json").json["supervisors"] if len(each["workers"]) == 3), None
+        )
+    )
+    assert after["config_hash"] != before
+
+
+def test_a_file_with_mistakes_is_not_sent(running: Place) -> None:
+    good = (running.folder / "jobqueue.yaml").read_text()
+    running.write(good + "workerss: 3\n")
+    assert "error[CFG-UNKNOWN]" in running("reload", code=78).err
+    running.write(good)
+    running("status")
+
+
+def test_what_needs_a_restart_is_refused(running: Place) -> None:
+    running.write(
+        CONFIGURATION.format(database_url=running.database_url).replace("lock_timeout: 5s", "lock_timeout: 6s")
+    )
+    assert "error[RELOAD-REFUSED]" in running("reload", code=5).err
+
+
+def test_workers_on_the_command_line_win_over_the_file(supervisor: Place) -> None:
+    supervisor.start("--workers", 1)
+    status = eventually(lambda: supervisor("status", "--json", code=None).json["supervisors"], within=30)
+    assert status[0]["workers_wanted"] == 1

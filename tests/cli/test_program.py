@@ -1,0 +1,115 @@
+"""The program itself: how it starts, whose packages it runs, and how it says no."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import REPOSITORY, Place
+
+HEAVY = {
+    "sqlalchemy",
+    "alembic",
+    "psycopg",
+    "googleapiclient",
+    "pydantic",
+    "yaml",
+    "backends",
+    "workers",
+    "config",
+    "apps",
+}
+
+
+def imported_by(arguments: list[str], folder: Path) -> set[str]:
+    script = (
+        "import sys; sys.argv = ['supervisor', *sys.argv[1:]]\n"
+        "from supervisor.main import main\n"
+        "code = main()\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
+        "sys.exit(code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["jobs", "enqueue", "--help"], ["version"]])
+def test_help_imports_nothing_that_takes_long(arguments: list[str], tmp_path: Path) -> None:
+    assert imported_by(arguments, tmp_path) & HEAVY <= {"pydantic"}
+
+
+def test_help_names_every_command(place: Place) -> None:
+    said = place("--help").out
+    for command in (
+        "init",
+        "start",
+        "stop",
+        "reload",
+        "status",
+        "doctor",
+        "version",
+        "jobs",
+        "programs",
+        "db",
+        "config",
+    ):
+        assert command in said
+
+
+def test_a_mistyped_command_is_answered_with_the_one_that_was_meant(place: Place) -> None:
+    ran = place("strat", code=2)
+    assert ran.err.startswith("error[USAGE] No such command 'strat'. Did you mean 'start'")
+    assert not ran.out
+
+
+def test_a_mistyped_option_is_answered_with_the_one_that_was_meant(place: Place) -> None:
+    assert "--limit" in place("jobs", "list", "--limt", "3", code=2).err
+
+
+def test_an_argument_that_is_no_number_is_a_usage_error(place: Place) -> None:
+    assert "'ID'" in place("jobs", "show", "twelve", code=2).err
+
+
+def test_a_package_of_the_same_name_in_front_of_ours_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.py").write_text("")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-m", "supervisor.main", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 78
+    assert f"error[FOREIGN-PACKAGE] the package 'config' is {tmp_path / 'config.py'}, not this project's" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_trace_is_shown_to_those_who_ask(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-m", "supervisor.main", "jobs", "list", "-c", "missing.yaml", "--traceback"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 78
+    assert "Traceback" in done.stderr
+    assert "error[CFG-NOT-FOUND]" in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error(place: Place) -> None:
+    place("init")
+    command = f"{sys.executable} -m supervisor.main config show | head -n 1"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, shell=True, cwd=place.folder, env=environment, capture_output=True, text=True)
+    assert done.stdout.count("\n") == 1
+    assert not done.stderr
+
+
+def test_the_version_is_a_line_and_a_document(place: Place) -> None:
+    assert place("version").rows[1][0] == "python"
+    assert set(place("version", "--json").json) == {"jobqueue", "python"}
