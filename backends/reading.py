@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Select, func, literal_column, select
@@ -16,6 +16,12 @@ from .job import FINAL, Status
 from .tables import count_deltas, counts, indexing_jobs, job_attempts, lanes, now
 
 job = indexing_jobs.c
+
+
+def _as_json(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value for key, value in values.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class JobView:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON types: times in ISO 8601."""
-        return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(self).items()}
+        return _as_json(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class AttemptView:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON types: times in ISO 8601."""
-        return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(self).items()}
+        return _as_json(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +123,9 @@ def _jobs() -> Select[Any]:
 
 
 def _view(row: AnyRow) -> JobView:
-    values = row._asdict()
-    return JobView(**values, parameters=_decoded(values.pop("job_parameters")))
+    values = dict(row._mapping)
+    parameters = _decoded(values.pop("job_parameters"))
+    return JobView(**values, parameters=parameters)
 
 
 def _decoded(text: str | None) -> dict[str, Any]:
@@ -255,4 +262,4 @@ def _before(row: AnyRow) -> Any:
 
 
 def _time(moment: datetime | None) -> str:
-    return moment.isoformat(timespec="seconds") if moment else "an unknown time"
+    return moment.astimezone(UTC).isoformat(timespec="seconds") if moment else "an unknown time"
