@@ -23,10 +23,11 @@ from .job import (
     Status,
     legal_before,
 )
-from .migrate import check, current, head, upgrade
+from .migrate import Migration, check, current, head, upgrade, upgrade_sql
 from .operating import CancelAnswer, RetryAnswer
 from .queue import Cycle, Death, Queue, Renewed
 from .reading import AttemptView, Counts, JobView
+from .sqlite import UnsafeFilesystem, checkpoint
 from .tables import Moment, drive_cursors, indexed_files, indexing_jobs, metadata, now, programs
 from .wakeups import Watch, watch
 
@@ -49,6 +50,7 @@ __all__ = [
     "LaneDisagreement",
     "LeaseLost",
     "Moment",
+    "Migration",
     "Move",
     "NewJob",
     "Outcome",
@@ -61,8 +63,10 @@ __all__ = [
     "Status",
     "SupervisorReport",
     "SupervisorView",
+    "UnsafeFilesystem",
     "Watch",
     "check",
+    "checkpoint",
     "current",
     "drive_cursors",
     "head",
@@ -76,5 +80,6 @@ __all__ = [
     "open_engine",
     "programs",
     "upgrade",
+    "upgrade_sql",
     "watch",
 ]

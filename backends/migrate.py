@@ -1,13 +1,152 @@
-from .tables import metadata
-from sqlalchemy import text
-def check(e): pass
-def current(e): return 'x'
-def head(): return 'x'
-def upgrade(e):
-    metadata.create_all(e)
-    with e.begin() as c:
-        if e.dialect.name=='sqlite':
-            c.execute(text("create trigger if not exists jobqueue_count_created after insert on indexing_jobs begin insert into jobqueue_count_deltas(program_id,counter,change) values (new.program_id,'created',1); end"))
-        else:
-            c.execute(text("""create or replace function jobqueue_inserted() returns trigger language plpgsql as $$ begin insert into jobqueue_count_deltas(program_id,counter,change) select program_id,'created',count(*) from fresh group by 1; perform pg_notify('jobqueue_'||tg_table_schema,(select count(*) from fresh)::text); return null; end $$"""))
-            c.execute(text("create or replace trigger jobqueue_inserted after insert on indexing_jobs referencing new table as fresh for each statement execute function jobqueue_inserted()"))
+"""The schema's history: bring a database up to date, under a lock, and say what is there.
+
+Alembic does the work, with its own version table, so that a host application's Alembic is left alone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, inspect, select, text
+from sqlalchemy.exc import DBAPIError
+
+from .engine import is_unavailable
+from .job import DatabaseUnavailable, SchemaMismatch
+from .tables import indexing_jobs, metadata
+
+VERSION_TABLE = "jobqueue_version"
+_LOCK = 0x6A6F6271  # "jobq": one key for every installation in a Postgres database
+
+
+class Migration(NamedTuple):
+    """What `upgrade` did: the schema before (None: there was none) and after."""
+
+    before: str | None
+    after: str
+
+    @property
+    def created(self) -> bool:
+        """Whether there was nothing before."""
+        return self.before is None
+
+
+def head() -> str:
+    """The schema that this release needs."""
+    return str(_script().get_current_head())
+
+
+def current(engine: Engine) -> str | None:
+    """The schema that the database has; None when it has none of ours. Raises `DatabaseUnavailable`."""
+    return _reachable(lambda: _read(engine))
+
+
+def _read(engine: Engine) -> str | None:
+    with engine.connect().execution_options(jobqueue_read=True) as connection:
+        return _version(connection)
+
+
+def check(engine: Engine) -> None:
+    """Raise `SchemaMismatch`, with what to do, unless the database has the schema that this release needs."""
+    found = current(engine)
+    if found is None:
+        raise SchemaMismatch(f"the database has no tables of ours yet, this release needs schema {head()}. Run: supervisor db upgrade")
+    if found not in _known():
+        raise SchemaMismatch(f"schema is at {found}, newer than this release ({head()}). Upgrade the package.")
+    if found != head():
+        raise SchemaMismatch(f"schema is at {found}, this release needs {head()}. Back up, then: supervisor db upgrade")
+
+
+def upgrade(engine: Engine) -> Migration:
+    """Bring the database to this release's schema in one transaction; rows are kept, repeating it does nothing.
+
+    Any number of processes may call this at once. Raises `SchemaMismatch` for a newer schema or tables that are not ours,
+    and `DatabaseUnavailable`.
+    """
+    return _reachable(lambda: _upgrade(engine))
+
+
+def _upgrade(engine: Engine) -> Migration:
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        before = _version(connection)
+        _refuse_strangers(connection, before)
+        if before != head():
+            _run(lambda environment: environment.configure(connection=connection, **_OPTIONS))
+        return Migration(before, head())
+
+
+def upgrade_sql(engine: Engine) -> str:
+    """The SQL that `upgrade` would run on this database, without running it."""
+    written = io.StringIO()
+    dialect = engine.dialect.name
+    options = {"dialect_name": dialect, "as_sql": True, "output_buffer": written, "literal_binds": True}
+    _run(lambda environment: environment.configure(**options, **_OPTIONS), current(engine))
+    return written.getvalue()
+
+
+_OPTIONS: dict[str, Any] = {
+    "target_metadata": metadata, "version_table": VERSION_TABLE, "transactional_ddl": True, "render_as_batch": True
+}
+
+
+def _run(configure: Callable[[EnvironmentContext], None], starting_from: str | None = None) -> None:
+    script = _script()
+
+    def revisions(found: Any, context: Any) -> Any:
+        return script._upgrade_revs("head", found)
+
+    with EnvironmentContext(_config(), script, fn=revisions, starting_rev=starting_from) as environment:
+        configure(environment)
+        with environment.begin_transaction():
+            environment.run_migrations()
+
+
+def _refuse_strangers(connection: Connection, before: str | None) -> None:
+    if before is not None and before not in _known():
+        raise SchemaMismatch(f"schema is at {before}, newer than this release ({head()}). Upgrade the package.")
+    if before is None and inspect(connection).has_table(indexing_jobs.name):
+        raise SchemaMismatch(
+            f"table {indexing_jobs.name} exists and was not made by this program; this release cannot take it over."
+            " Move it away, or use another schema or database."
+        )
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version = connection.execute(select(text("version_num")).select_from(text(VERSION_TABLE))).scalar()
+    return None if version is None else str(version)
+
+
+@cache
+def _script() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+@cache
+def _known() -> frozenset[str]:
+    return frozenset(each.revision for each in _script().walk_revisions())
+
+
+def _reachable(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except DBAPIError as error:
+        if is_unavailable(error):
+            raise DatabaseUnavailable(str(error.orig).strip()) from error
+        raise

