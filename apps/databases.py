@@ -1,0 +1,24 @@
+"""What differs between the two databases for the statements of this package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Table, func, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+
+def insert_for(connection: Connection, table: Table) -> Any:
+    """The database's own INSERT, which knows ON CONFLICT."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def pass_over_given_ids(connection: Connection, table: Table) -> None:
+    """After rows with given ids: have the next row get an id of its own. SQLite counts from the largest id by itself."""
+    if connection.dialect.name == "postgresql":
+        largest = connection.scalar(select(func.max(table.c.id)))
+        sequence = connection.scalar(select(func.pg_get_serial_sequence(table.fullname, "id")))
+        if sequence and largest:
+            move = text(f"SELECT setval(:sequence, greatest(:largest, (SELECT last_value FROM {sequence})))")
+            connection.execute(move, {"sequence": sequence, "largest": largest})

@@ -1,0 +1,27 @@
+"""Google Drive as a source: the only place that imports the client library, which costs 40 MB, so import this late.
+
+`open_drive` makes the source from a program's settings. `answers` says what each refusal of the server means, `calls` asks
+again where that helps, `download` reads and verifies content, `entries` understands metadata, `files` is the source itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..credentials import credential_for
+from ..source import ShouldStop
+from .calls import Calls, Patience, endpoint_of
+from .files import DriveSource
+
+__all__ = ["Calls", "DriveSource", "Patience", "endpoint_of", "open_drive"]
+
+
+def open_drive(program_name: str, folder: str | None, settings: Mapping[str, Any], should_stop: ShouldStop) -> DriveSource:
+    """The Drive folder of a program. Settings: `access_token_env`, `endpoint` (default: Google's), `include_trashed`.
+
+    Raises `SourceUnusable` for settings that cannot be used.
+    """
+    credential = credential_for(program_name, settings)
+    calls = Calls(credential, endpoint_of(settings.get("endpoint")), should_stop)
+    return DriveSource(calls, folder, include_trashed=settings.get("include_trashed") is True)
