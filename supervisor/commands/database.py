@@ -20,10 +20,12 @@ def upgrade(
     config: ConfigFile = None,
 ) -> int:
     """Bring the database to the schema of this release; rows are kept, and repeating it is harmless."""
-    from backends import current, head, upgrade, upgrade_sql
+    from backends import current, head, upgrade
 
     with open_database(load(config).settings) as engine:
         if dry_run:
+            from backends import upgrade_sql
+
             print(upgrade_sql(engine))
             return Exit.OK
         before = current(engine)

@@ -76,7 +76,7 @@ def _examine_database(engine: Engine, settings: Settings) -> Iterator[Finding]:
 
     queue = Queue(engine)
     yield from checks.clock(queue.read(database_clock), datetime.now(UTC))
-    yield from _examine_sqlite(engine, queue) if engine.dialect.name == "sqlite" else _examine_postgres(queue, settings)
+    yield from _examine_sqlite(queue) if engine.dialect.name == "sqlite" else _examine_postgres(queue, settings)
     try:
         check(engine)
     except SchemaMismatch as error:
@@ -86,11 +86,11 @@ def _examine_database(engine: Engine, settings: Settings) -> Iterator[Finding]:
     yield from _examine_queue(queue, settings)
 
 
-def _examine_sqlite(engine: Engine, queue: Queue) -> Iterator[Finding]:
-    from .inspection import filesystem_of, server_settings
+def _examine_sqlite(queue: Queue) -> Iterator[Finding]:
+    from .inspection import filesystem_of, server_settings, sqlite_file
 
     yield from checks.sqlite_library(queue.read(server_settings))
-    file, mounts = Path(engine.url.database or "").absolute(), Path("/proc/self/mountinfo")
+    file, mounts = queue.read(sqlite_file), Path("/proc/self/mountinfo")
     if mounts.exists():
         yield from checks.file_system(filesystem_of(file, mounts.read_text()), str(file))
 

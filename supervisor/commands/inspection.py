@@ -39,6 +39,12 @@ def server_settings(connection: Connection) -> dict[str, str]:
     return {name: str(connection.execute(text(f"SHOW {name}")).scalar_one()) for name in POSTGRES_SETTINGS}
 
 
+def sqlite_file(connection: Connection) -> Path:
+    """The file of a SQLite database."""
+    rows = connection.execute(text("PRAGMA database_list")).all()
+    return Path(next(row.file for row in rows if row.name == "main"))
+
+
 def connections_in_use(connection: Connection) -> int:
     """How many client connections the Postgres server has now, those of other programs included."""
     statement = text("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")

@@ -12,9 +12,14 @@ from .problems import Exit, Problem
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
+    from sqlalchemy.exc import DBAPIError
 
-    from backends import DatabaseUnavailable, Queue
+    from backends import Queue
     from config import Loaded, Settings
+
+
+NOT_PERMITTED = "42501"
+"""SQLSTATE insufficient_privilege."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +60,27 @@ def open_queue(file: Path | None) -> Iterator[Opened]:
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Engine]:
     """The engine of these settings, closed at the end; the schema is not looked at."""
-    from backends import DatabaseUnavailable, SchemaMismatch, open_engine
+    from sqlalchemy.exc import DBAPIError
 
+    from backends import BadDatabaseUrl, DatabaseUnavailable, SchemaMismatch, open_engine
+
+    url = settings.database_url
     try:
-        engine = open_engine(settings.database_url, **engine_options(settings))
+        engine = open_engine(url, **engine_options(settings))
         try:
             yield engine
         finally:
             engine.dispose()
     except DatabaseUnavailable as error:
-        raise unreachable(settings.database_url, error) from error
+        raise unreachable(url, error) from error
+    except DBAPIError as error:
+        raise refusal(url, error) from error
     except SchemaMismatch as error:
-        raise Problem("DB-SCHEMA", str(error), "supervisor db upgrade", Exit.BAD_CONFIGURATION) from error
+        raise Problem(
+            "DB-SCHEMA", str(error), "Back up, then: supervisor db upgrade", Exit.BAD_CONFIGURATION
+        ) from error
+    except BadDatabaseUrl as error:
+        raise Problem("DB-URL", str(error), "Correct database_url.", Exit.BAD_CONFIGURATION) from error
 
 
 def engine_options(settings: Settings) -> dict[str, Any]:
@@ -74,15 +88,26 @@ def engine_options(settings: Settings) -> dict[str, Any]:
     return settings.database.model_dump(exclude={"auto_migrate"})
 
 
-def unreachable(url: str, error: DatabaseUnavailable) -> Problem:
+def unreachable(url: str, error: Exception) -> Problem:
     """The problem of a database that does not answer, with its URL but not its password."""
+    what = f"cannot use {_without_secrets(url)}: {_without_secrets(error)}"
+    fix = "Is the server up, and the URL right? Test: supervisor db check"
+    return Problem("DB-UNREACHABLE", what, fix, Exit.DATABASE_UNREACHABLE)
+
+
+def refusal(url: str, error: DBAPIError) -> Problem:
+    """The problem behind a driver's error: not reachable, not permitted, or refused."""
+    from backends import is_unavailable
+
+    if is_unavailable(error):
+        return unreachable(url, error.orig or error)
+    what = f"{_without_secrets(url)}: {_without_secrets(error.orig)}"
+    if getattr(error.orig, "sqlstate", "") == NOT_PERMITTED:
+        return Problem("DB-PERMISSION", what, "Run it as the owner of the tables, or grant it.", Exit.PERMISSION)
+    return Problem("DB-ERROR", what, "supervisor doctor")
+
+
+def _without_secrets(what: object) -> str:
     from config import mask
 
-    reason = " ".join(mask(str(error)).split())
-    what = f"cannot use {mask(url)}: {reason}"
-    return Problem(
-        "DB-UNREACHABLE",
-        what,
-        "Is the server up, and the URL right? Test: supervisor db check",
-        Exit.DATABASE_UNREACHABLE,
-    )
+    return " ".join(mask(str(what)).split())
