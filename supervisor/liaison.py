@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from backends import Death
@@ -31,8 +31,8 @@ Upkeep = Callable[[Channel], int]
 class Liaison:
     """At most one maintenance at a time: its records on the board have one writer."""
 
-    def __init__(self, nursery: Nursery, board: Board, upkeep: Upkeep) -> None:
-        self.upkeep = upkeep
+    def __init__(self, nursery: Nursery, board: Board, upkeep: Upkeep, wakes: Sequence[int]) -> None:
+        self.upkeep, self.wakes = upkeep, wakes
         self.child: Child | None = None
         self.leaving = False
         self._nursery, self._board = nursery, board
@@ -65,7 +65,8 @@ class Liaison:
         self._killed_because = ""
         try:
             self.child = self._nursery.fork(
-                lambda: self.upkeep(theirs), title="jobqueue: maintenance", now=now, keep=[theirs.descriptor], outlives=True
+                lambda: self.upkeep(theirs), title="jobqueue: maintenance", now=now,
+                keep=[theirs.descriptor, *self.wakes], outlives=True,
             )
         except OSError as error:
             self._drop(ours)

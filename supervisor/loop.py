@@ -73,7 +73,7 @@ class Supervisor:
         self._crew = Crew(
             nursery, self._board, self._process_ids, self._work, life, self.settings.workers.count, random or Random()
         )
-        self._liaison = Liaison(nursery, self._board, self._maintain)
+        self._liaison = Liaison(nursery, self._board, self._maintain, [place.wake[1] for place in self._crew.places])
         self._limits, self._restarts = plan.limits_of(self.settings), plan.restarts_of(self.settings)
         self._began = self._looked_at = self._awake_since = boot_time()
         self._interrupts = 0
@@ -310,8 +310,9 @@ class Supervisor:
     def _maintain(self, channel: Channel) -> int:
         """Maintenance's life; runs in the child."""
         self._board.resume()
-        wakes = [place.wake[1] for place in self._crew.places]
-        return maintenance.run(self.settings, self._identity, self._board, self._process_ids, wakes, channel)
+        return maintenance.run(
+            self.settings, self._identity, self._board, self._process_ids, self._liaison.wakes, channel
+        )
 
 
 def _own_facts(loaded: Loaded, identity: plan.Identity) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -45,6 +46,8 @@ def run(
     """Be maintenance until the supervisor lets it leave or is gone; returns the exit code."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
+    # A number that belongs to something else here, the database file say, must never be written to.
+    assert all(stat.S_ISFIFO(os.fstat(wake).st_mode) for wake in wakes), "not the wake pipes"
     options = plan.maintenance_engine_options(settings)
     queues = [Queue(open_engine(settings.database_url, **options), plan.policies_of(settings)) for _ in range(2)]
     random = Random()

@@ -75,19 +75,22 @@ def process_ids_of(settings: Settings, host: str, places: int) -> tuple[str, ...
 
 def worker_engine_options(settings: Settings) -> dict[str, Any]:
     """How workers open the database: no statement takes so long that the worker looks hung."""
-    return {**_engine_options(settings), "statement_timeout": min(settings.database.statement_timeout, settings.lock_timeout / 4)}
+    return _engine_options(settings, "jobqueue worker", settings.lock_timeout / 4)
 
 
 def maintenance_engine_options(settings: Settings) -> dict[str, Any]:
     """How maintenance opens it: each of its threads must show a sign of life between two statements."""
-    quick = settings.lock_timeout / 6
-    return {
-        **_engine_options(settings),
-        "statement_timeout": min(settings.database.statement_timeout, quick),
-        "connect_timeout": min(settings.database.connect_timeout, quick),
-    }
+    return _engine_options(settings, "jobqueue maintenance", settings.lock_timeout / 6)
 
 
-def _engine_options(settings: Settings) -> dict[str, Any]:
+def _engine_options(settings: Settings, name: str, longest_statement: float) -> dict[str, Any]:
+    """SQLite's log is moved into the database by maintenance alone, so that no commit ever has to wait for it."""
     database = settings.database
-    return {"pooler": database.pooler, "journal": database.journal, "connect_timeout": database.connect_timeout}
+    return {
+        "pooler": database.pooler,
+        "journal": database.journal,
+        "autocheckpoint": 0,
+        "application_name": name,
+        "statement_timeout": min(database.statement_timeout, longest_statement),
+        "connect_timeout": min(database.connect_timeout, settings.lock_timeout / 6),
+    }

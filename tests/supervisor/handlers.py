@@ -1,0 +1,110 @@
+"""Handlers that behave well, badly and terribly. Each notes its start as a line `pid lease` in the file it is given."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from workers import JobContext
+
+
+def _note(ctx: JobContext) -> dict[str, str]:
+    given = ctx.job.parameters
+    with Path(given["notes"]).open("a") as notes:
+        notes.write(f"{os.getpid()} {ctx.job.lease} {ctx.job.id}\n")
+    return given
+
+
+def quick(ctx: JobContext) -> None:
+    """Be done at once."""
+    _note(ctx)
+
+
+def until_file(ctx: JobContext) -> None:
+    """Run until a file exists, whatever anybody says."""
+    given = _note(ctx)
+    while not Path(given["until"]).exists():
+        time.sleep(0.02)
+
+
+def obedient(ctx: JobContext) -> None:
+    """Run until told to stop, or until a file exists."""
+    given = _note(ctx)
+    while not ctx.should_stop() and not Path(given["until"]).exists():
+        time.sleep(0.02)
+
+
+def first_time_until_file(ctx: JobContext) -> None:
+    """The first attempt hangs until a file exists; later ones are quick."""
+    given = _note(ctx)
+    if ctx.job.lease == 1:
+        while not Path(given["until"]).exists():
+            time.sleep(0.02)
+
+
+def deaf(ctx: JobContext) -> None:
+    """Ignore SIGTERM and hang."""
+    _note(ctx)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        time.sleep(60)
+
+
+def greedy(ctx: JobContext) -> None:
+    """Hold the interpreter's lock for longer than anybody waits."""
+    _note(ctx)
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+def leaves_quietly(ctx: JobContext) -> None:
+    """End the process as if all were well."""
+    _note(ctx)
+    os._exit(0)
+
+
+def segfaults(ctx: JobContext) -> None:
+    """Read where nothing is."""
+    _note(ctx)
+    ctypes.string_at(0)
+
+
+def raises_system_exit(ctx: JobContext) -> None:
+    """Leave as scripts do."""
+    _note(ctx)
+    raise SystemExit(3)
+
+
+class Unspeakable(Exception):
+    """An exception that cannot even be told."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def raises_the_unspeakable(ctx: JobContext) -> None:
+    """Fail with an error whose text cannot be had."""
+    _note(ctx)
+    raise Unspeakable
+
+
+def leaves_children(ctx: JobContext) -> None:
+    """Start a process that outlives its parent, and say which; then die."""
+    given = _note(ctx)
+    sleeper = subprocess.Popen(["sleep", "600"])
+    Path(given["children"]).write_text(str(sleeper.pid))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def holds_its_transaction(ctx: JobContext) -> None:
+    """Open a fenced transaction and do not end it."""
+    given = _note(ctx)
+    if ctx.job.lease > 1:
+        return
+    with ctx.transaction():
+        while not Path(given["until"]).exists():
+            time.sleep(0.02)

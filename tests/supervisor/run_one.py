@@ -1,0 +1,25 @@
+"""Run one supervisor with the configuration file named on the command line, as the command line would."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import config
+import supervisor
+
+
+def main() -> int:
+    """Say what is wrong in plain words, and leave with the exit code that stands for it."""
+    try:
+        return supervisor.run(config.load(Path(sys.argv[1])))
+    except supervisor.ProblemAtStart as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return 78
+
+
+if __name__ == "__main__":
+    sys.exit(main())

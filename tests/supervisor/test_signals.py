@@ -1,0 +1,131 @@
+"""What each signal means to a running supervisor."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+from backends import Status
+from supervisor import running_pid
+from tests.support import eventually
+
+from .conftest import Stage
+from .scene import attempts, is_gone
+
+
+def test_a_drain_lets_the_job_in_hand_finish_and_leaves_the_rest_queued(stage: Stage) -> None:
+    scene = stage(workers=1).start()
+    [in_hand] = scene.enqueue("until_file")
+    scene.runner_of(in_hand)
+    [queued] = scene.enqueue("quick")
+    scene.send(signal.SIGTERM)
+    eventually(lambda: scene.status["state"] == "draining")
+    scene.until.touch()
+    assert scene.exit_code() == 0
+    assert scene.job(in_hand).status == Status.COMPLETED
+    assert (scene.job(queued).status, scene.job(queued).retry_count) == (Status.PENDING, 0)
+    assert scene.status["state"] == "stopped"
+    assert running_pid(scene.folder / "run") is None
+    assert scene.queue.supervisors() == []
+
+
+def test_a_job_still_running_at_the_shutdown_timeout_is_handed_back_unspent(stage: Stage) -> None:
+    scene = stage(workers=1, shutdown_timeout=0.5).start()
+    [job_id] = scene.enqueue("until_file")
+    worker = scene.runner_of(job_id)
+    assert scene.stop(signal.SIGTERM) == 0
+    job = scene.job(job_id)
+    assert (job.status, job.retry_count, job.interruptions) == (Status.PENDING, 0, 0)
+    assert attempts(scene, job_id) == [("released", "handed back: its worker was told to leave")]
+    assert is_gone(worker)
+
+
+def test_a_second_interrupt_and_a_quit_hand_everything_back_at_once(stage: Stage) -> None:
+    for name, numbers in [("interrupted", [signal.SIGINT, signal.SIGINT]), ("quit", [signal.SIGQUIT])]:
+        scene = stage(name, workers=1, shutdown_timeout=60).start()
+        [job_id] = scene.enqueue("until_file")
+        scene.runner_of(job_id, lease=scene.job(job_id).retry_count + 1)
+        for number in numbers:
+            scene.send(number)
+            eventually(lambda scene=scene: scene.status["state"] in ("draining", "stopped"))  # type: ignore[misc]
+        assert scene.exit_code() == 0
+        job = scene.job(job_id)
+        assert (job.status, job.retry_count, job.interruptions) == (Status.PENDING, 0, 0)
+        scene.queue.cancel(job_id)
+
+
+def test_workers_are_added_and_removed_by_signal(quiet_stage: Stage) -> None:
+    scene = quiet_stage(workers=1).start()
+    scene.send(signal.SIGTTIN)
+    eventually(lambda: len(scene.worker_pids) == 2 and scene.status["workers"][1]["phase"] == "idle")
+    first, second = scene.worker_pids
+    scene.send(signal.SIGTTOU)
+    eventually(lambda: scene.worker_pids == [first])
+    assert is_gone(second)
+    scene.send(signal.SIGTTOU)
+    assert scene.stop() == 0
+
+
+def test_a_quiet_supervisor_claims_nothing_until_it_is_told_to_again(stage: Stage) -> None:
+    scene = stage(workers=1).start()
+    scene.send(signal.SIGUSR2)
+    eventually(lambda: scene.status["state"] == "quiet")
+    eventually(lambda: scene.status["workers"][0]["phase"] == "idle")
+    before = scene.status["workers"][0]["pid"]
+    [job_id] = scene.enqueue("quick")
+    eventually(lambda: scene.status["workers"][0]["since"] < 0.05)
+    assert scene.job(job_id).status == Status.PENDING
+    scene.send(signal.SIGUSR2)
+    scene.becomes(job_id, Status.COMPLETED)
+    assert scene.status["workers"][0]["pid"] == before
+
+
+def test_a_reload_replaces_the_workers_one_by_one_and_takes_the_new_count(quiet_stage: Stage) -> None:
+    scene = quiet_stage(workers=2).start()
+    former, maintenance = scene.worker_pids, scene.maintenance_pid
+    scene.write_config(workers={"count": 3, "process_ids": ["one-1", "one-2"]}, poll_interval=0.1)
+    scene.send(signal.SIGHUP)
+    scene.seen("reload.done", workers=3)
+    eventually(lambda: len(scene.worker_pids) == 3 and not set(former) & set(scene.worker_pids))
+    eventually(lambda: scene.maintenance_pid not in (0, maintenance))
+    eventually(lambda: all(worker["phase"] == "idle" for worker in scene.status["workers"]))
+    assert not scene.events("worker.lost")
+    assert scene.stop() == 0
+
+
+def test_a_reload_with_a_bad_file_keeps_the_old_one_and_says_everything_that_is_wrong(quiet_stage: Stage) -> None:
+    scene = quiet_stage().start()
+    former = scene.worker_pids
+    scene.config.write_text(json.dumps(scene.settings | {"poll_intervall": 1, "lock_timeout": "soon"}))
+    scene.send(signal.SIGHUP)
+    eventually(lambda: len(scene.events("reload.refused")) == 2)
+    scene.write_config(lock_timeout=4)
+    scene.send(signal.SIGHUP)
+    refused = eventually(lambda: scene.events("reload.refused")[2:])
+    assert "lock_timeout" in refused[0]["problem"]
+    assert "restart" in refused[0]["problem"]
+    [job_id] = scene.enqueue("quick")
+    scene.becomes(job_id, Status.COMPLETED)
+    assert scene.worker_pids == former
+
+
+def test_stacks_of_all_processes_are_dumped(quiet_stage: Stage) -> None:
+    scene = quiet_stage(workers=1).start()
+    [job_id] = scene.enqueue("until_file")
+    scene.runner_of(job_id)
+    scene.send(signal.SIGUSR1)
+    eventually(lambda: scene.log.read_text().count("most recent call first") >= 4)
+    assert "in until_file" in scene.log.read_text()
+    assert scene.status["state"] == "running"
+    scene.until.touch()
+    scene.becomes(job_id, Status.COMPLETED)
+
+
+def test_a_storm_of_signals_is_survived(quiet_stage: Stage) -> None:
+    scene = quiet_stage(workers=1).start()
+    for _ in range(50):
+        for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2, signal.SIGUSR2):
+            scene.send(number)
+    eventually(lambda: scene.status["state"] == "running")
+    scene.enqueue("quick")
+    assert scene.stop() == 0
