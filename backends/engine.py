@@ -6,7 +6,7 @@ import os
 import weakref
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
 from . import postgres, sqlite
@@ -42,7 +42,9 @@ def open_engine(
     """
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite":
-        engine = sqlite.make_engine(rest, journal=journal, autocheckpoint=autocheckpoint, wait=connect_timeout, pool_size=pool_size)
+        engine = sqlite.make_engine(
+            rest, journal=journal, autocheckpoint=autocheckpoint, wait=connect_timeout, pool_size=pool_size
+        )
     elif scheme in ("postgresql", "postgres", "postgresql+psycopg"):
         engine = postgres.make_engine(
             f"postgresql://{rest}",
@@ -67,10 +69,9 @@ def _guard(engine: Engine) -> None:
         record.info["pid"] = os.getpid()
         _live.add(record)
 
-    @event.listens_for(engine, "checkout")
-    def used(connection: Any, record: Any, proxy: Any) -> None:
-        if record.info.get("pid") != os.getpid():
-            record.dbapi_connection = proxy.dbapi_connection = None
+    @event.listens_for(engine, "begin")
+    def used(connection: Connection) -> None:
+        if connection.connection.info.get("pid") != os.getpid():
             raise InheritedConnection("a database connection was carried over a fork; open an engine in the child")
 
     @event.listens_for(engine, "close")

@@ -6,7 +6,8 @@ Alembic does the work, with its own version table, so that a host application's 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +45,8 @@ def head() -> str:
 
 def current(engine: Engine) -> str | None:
     """The schema that the database has; None when it has none of ours. Raises `DatabaseUnavailable`."""
-    return _reachable(lambda: _read(engine))
+    with _reachable():
+        return _read(engine)
 
 
 def _read(engine: Engine) -> str | None:
@@ -56,7 +58,7 @@ def check(engine: Engine) -> None:
     """Raise `SchemaMismatch`, with what to do, unless the database has the schema that this release needs."""
     found = current(engine)
     if found is None:
-        raise SchemaMismatch(f"the database has no tables of ours yet, this release needs schema {head()}. Run: supervisor db upgrade")
+        raise SchemaMismatch(f"the database has no tables of ours, this release needs {head()}. Run: supervisor db upgrade")
     if found not in _known():
         raise SchemaMismatch(f"schema is at {found}, newer than this release ({head()}). Upgrade the package.")
     if found != head():
@@ -69,7 +71,8 @@ def upgrade(engine: Engine) -> Migration:
     Any number of processes may call this at once. Raises `SchemaMismatch` for a newer schema or tables that are not ours,
     and `DatabaseUnavailable`.
     """
-    return _reachable(lambda: _upgrade(engine))
+    with _reachable():
+        return _upgrade(engine)
 
 
 def _upgrade(engine: Engine) -> Migration:
@@ -87,7 +90,7 @@ def upgrade_sql(engine: Engine) -> str:
     """The SQL that `upgrade` would run on this database, without running it."""
     written = io.StringIO()
     dialect = engine.dialect.name
-    options = {"dialect_name": dialect, "as_sql": True, "output_buffer": written, "literal_binds": True}
+    options: dict[str, Any] = {"dialect_name": dialect, "as_sql": True, "output_buffer": written, "literal_binds": True}
     _run(lambda environment: environment.configure(**options, **_OPTIONS), current(engine))
     return written.getvalue()
 
@@ -143,9 +146,10 @@ def _known() -> frozenset[str]:
     return frozenset(each.revision for each in _script().walk_revisions())
 
 
-def _reachable(work: Callable[[], Any]) -> Any:
+@contextmanager
+def _reachable() -> Iterator[None]:
     try:
-        return work()
+        yield
     except DBAPIError as error:
         if is_unavailable(error):
             raise DatabaseUnavailable(str(error.orig).strip()) from error

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import conninfo, errors, sql
+from psycopg.abc import PQGen
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
+
+RV = TypeVar("RV")
 
 DISCONNECTED = ("08", "57P01", "57P02", "57P03", "25006", "53300")
 """SQLSTATEs (or their classes) after which a connection must not be used again: lost, shut down, starting, read-only."""
@@ -29,22 +30,15 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     deadline: float = 30.0
 
-    def wait(self, gen: Generator[Any, Any, Any], interval: float = 0.1) -> Any:
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Wait as psycopg does; past the deadline close the connection and raise `OperationalError`."""
-        return super().wait(self._bounded(gen), interval=interval)
-
-    def _bounded(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        over = time.monotonic() + self.deadline
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
         try:
-            wanted = next(gen)
-            while True:
-                ready = yield wanted
-                if not ready and time.monotonic() > over:
-                    self.pgconn.finish()
-                    raise psycopg.OperationalError(f"no answer from the server within {self.deadline:g} s")
-                wanted = gen.send(ready)
-        except StopIteration as stop:
-            return stop.value
+            return super().wait(gen, interval, self.deadline)
+        except errors._WaitTimeout:
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer from the server within {self.deadline:g} s") from None
 
 
 def make_engine(
@@ -126,12 +120,15 @@ class Listener:
 
 def listen(engine: Engine, channel: str) -> Listener | None:
     """Listen on `{channel}_{current schema}`; None behind a transaction pooler, where nobody can."""
-    connection = engine.raw_connection()
+    borrowed = engine.raw_connection()
+    borrowed.detach()
+    connection: psycopg.Connection[Any] = borrowed.dbapi_connection  # type: ignore[assignment]
     if connection.prepare_threshold is None:
         connection.close()
         return None
+    connection.rollback()
     connection.autocommit = True
-    (schema,) = connection.execute("SELECT current_schema()").fetchone()
+    (schema,) = connection.execute("SELECT current_schema()").fetchone() or ("public",)
     connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(f"{channel}_{schema}")))
     return Listener(connection)
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import QueuePool
 
 try:
     from pysqlite3 import dbapi2 as driver
 except ImportError:  # no wheel for this platform: the interpreter's own library
-    import sqlite3 as driver  # type: ignore[no-redef]
+    import sqlite3 as driver
 
 
 class UnsafeFilesystem(Exception):
@@ -73,7 +75,7 @@ class Turnstile:
             time.sleep(pause * random.uniform(0.5, 1.5))
 
 
-class TurnConnection(driver.Connection):  # type: ignore[misc,name-defined]
+class TurnConnection(driver.Connection):  # type: ignore[misc]
     """A connection whose writing transactions go through the turnstile."""
 
     turnstile: Turnstile | None = None
@@ -137,16 +139,10 @@ def make_engine(path: str, *, journal: str, autocheckpoint: int, wait: float, po
 
     engine = create_engine(
         "sqlite://", module=driver, creator=connect, hide_parameters=True, pool_size=pool_size, max_overflow=8,
-        poolclass=_pool(),
+        poolclass=QueuePool,
     )
     event.listen(engine, "begin", _begin)
     return engine
-
-
-def _pool() -> Any:
-    from sqlalchemy.pool import QueuePool
-
-    return QueuePool
 
 
 def _configure(connection: Any, wal: bool, autocheckpoint: int) -> None:
@@ -162,16 +158,19 @@ def _begin(connection: Connection) -> None:
     if connection.get_execution_options().get("jobqueue_read"):
         connection.exec_driver_sql("BEGIN")
     else:
-        connection.connection.dbapi_connection.begin_writing()  # type: ignore[union-attr]
+        try:
+            connection.connection.dbapi_connection.begin_writing()  # type: ignore[union-attr]
+        except driver.OperationalError as error:
+            raise OperationalError("BEGIN IMMEDIATE", None, error) from error
 
 
 def _refuse_networks(file: str) -> None:
-    kind = _filesystem(file)
+    kind = filesystem_of(file)
     if kind in NETWORKED:
         raise UnsafeFilesystem(f"{file} lies on {kind}, where SQLite's locks do not hold; use a local disk, or Postgres")
 
 
-def _filesystem(file: str) -> str:
+def filesystem_of(file: str) -> str:
     """The type of the file system that holds this path; empty where nobody can tell."""
     try:
         mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
