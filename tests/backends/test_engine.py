@@ -26,7 +26,7 @@ from tests.postgres import PrivatePostgres
 
 
 def test_an_unknown_scheme_is_refused_with_what_would_be_right() -> None:
-    with pytest.raises(BadDatabaseUrl, match="mysql is not a database this program knows; use sqlite"):
+    with pytest.raises(BadDatabaseUrl, match="'mysql' is not a database this program knows; use sqlite"):
         open_engine("mysql://localhost/jobs")
 
 
