@@ -18,8 +18,8 @@ NETWORK_FILE_SYSTEMS = frozenset(
 SKEW_ALLOWED = 5.0
 CONNECTIONS_BESIDE_WORKERS = 4
 """Maintenance keeps three connections: one for its verbs, one for heartbeats, one that listens; a command takes one more."""
-WAL_RESET_FIXED = (3, 51, 3)
-
+WAL_RESET_FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+"""SQLite releases without the WAL-reset corruption: these, what followed them in their own series, and all after the last."""
 
 FINDINGS = {
     "CFG": "The configuration file can be used. Its mistakes have ids of their own, `CFG-...`, as in `config check`.",
@@ -74,8 +74,7 @@ def clock(database: datetime, here: datetime) -> Iterator[Finding]:
 def sqlite_library(settings: Mapping[str, str]) -> Iterator[Finding]:
     """Whether the SQLite library and its journal survive a crash of the machine."""
     version, journal, synchronous = settings["library"], settings["journal_mode"], int(settings["synchronous"])
-    known_bug = tuple(map(int, version.split("."))) < WAL_RESET_FIXED
-    if journal == "wal" and known_bug:
+    if journal == "wal" and not _is_safe_in_wal_mode(tuple(map(int, version.split(".")))):
         what = f"SQLite {version} can corrupt a database in WAL mode (fixed in 3.51.3)"
         yield Finding(
             "database",
@@ -89,6 +88,12 @@ def sqlite_library(settings: Mapping[str, str]) -> Iterator[Finding]:
     if synchronous < 2:
         what = "commits are not written through to the disk: a power cut can lose jobs"
         yield Finding("database", "SQLITE-SYNCHRONOUS", "warn", what, "Leave PRAGMA synchronous at FULL.")
+
+
+def _is_safe_in_wal_mode(version: tuple[int, ...]) -> bool:
+    return version > WAL_RESET_FIXED[-1] or any(
+        version[:2] == fixed[:2] and version >= fixed for fixed in WAL_RESET_FIXED
+    )
 
 
 def file_system(kind: str, path: str) -> Iterator[Finding]:

@@ -150,7 +150,8 @@ def _read_status(typed: str | None) -> Status | None:
         return None
     if typed not in [*Status]:
         raise usage(
-            f"--status: no status is called {typed!r}{did_you_mean(typed, [*map(str, Status)])}", "supervisor jobs list --help"
+            f"--status: no status is called {typed!r}{did_you_mean(typed, [*map(str, Status)])}",
+            "supervisor jobs list --help",
         )
     return Status(typed)
 

@@ -202,7 +202,6 @@ def supervisor(tmp_path: Path, database_url: str) -> Iterator[Place]:
     place = Place(tmp_path, database_url)
     place.write(CONFIGURATION.format(database_url=database_url))
     place.write(HANDLERS, "cli_handlers.py")
-    place("db", "upgrade")
     yield place
     place.end()
 
