@@ -1,9 +1,22 @@
 """How many processes live, and what becomes of what the dead held.
 
 `run` supervises in the foreground; `running_pid` and `read_status` tell others about the supervisor of a run directory.
+What `run` needs is imported when it is first asked for: the commands pass through here, and must start at once.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .rundir import read_status, running_pid
-from .starting import ProblemAtStart, run
+
+if TYPE_CHECKING:
+    from .starting import ProblemAtStart, run
 
 __all__ = ["ProblemAtStart", "read_status", "run", "running_pid"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("ProblemAtStart", "run"):
+        from . import starting
+
+        return getattr(starting, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
