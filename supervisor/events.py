@@ -266,6 +266,15 @@ class ModuleUnfit(Event):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class ExtensionSaid(Event):
+    """What an extension did at start, in its own words."""
+
+    name = "extension.said"
+    extension: str
+    said: str
+
+
 def tell(event: Event) -> None:
     """Write the log line of an event."""
     fields: dict[str, Any] = asdict(event)

@@ -40,7 +40,7 @@ from .rundir import RunDir
 from .status import State, describe
 
 LAST_WORDS = 5.0
-"""Seconds that maintenance has at the end to confirm the last deaths, and again to leave."""
+"""Seconds that maintenance has at the end to confirm the last deaths (at most), and again to leave."""
 
 
 class Supervisor:
@@ -256,7 +256,7 @@ class Supervisor:
         if not self._is_leaving or any(self._crew.living):
             return
         now = boot_time()
-        self._confirm_by = min(self._confirm_by, now + LAST_WORDS)
+        self._confirm_by = min(self._confirm_by, now + min(LAST_WORDS, self._limits.patience))
         if not self._liaison.leaving and (not self._liaison.unconfirmed or now >= self._confirm_by):
             if self._liaison.unconfirmed:
                 tell(DeathsNotTold(self._liaison.unconfirmed))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib
 import select
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from backends import (
+    BadDatabaseUrl,
     DatabaseUnavailable,
     LaneDisagreement,
+    NewJob,
     Queue,
     SchemaMismatch,
+    UnsafeFilesystem,
     check,
     current,
     head,
@@ -24,28 +28,42 @@ from workers import boot_time
 from . import plan
 from .errands import Tell
 
+_INSUFFICIENT_PRIVILEGE = "42501"
 UNREACHABLE, NOT_PERMITTED, BAD_SETUP = 69, 77, 78
 TRY_FOR = 10.0
 """Seconds during which a database that does not answer is asked again."""
 
 
-def prepare(settings: Settings, supervisor_id: str, tell: Tell) -> int:
+def prepare(settings: Settings, supervisor_id: str, tell: Tell, try_for: float = TRY_FOR) -> int:
     """Prepare the database and tell `{"database": sentence}`, or `{"problem": sentence}`; returns the exit code."""
-    deadline = boot_time() + TRY_FOR
+    deadline = boot_time() + try_for
     while True:
         try:
-            tell({"database": _prepare(settings, supervisor_id)})
+            tell({"database": _prepare(settings, supervisor_id, tell)})
             return 0
         except DatabaseUnavailable as error:
             problem = error
-        except (SchemaMismatch, LaneDisagreement) as error:
-            return _refuse(tell, str(error), BAD_SETUP)
-        except PermissionError as error:
-            return _refuse(tell, str(error), NOT_PERMITTED)
+        except Exception as error:
+            code = _exit_code(error)
+            if code is None:
+                raise
+            return _refuse(tell, f"{mask(settings.database_url)}: {error}", code)
         if boot_time() > deadline:
-            sentence = f"cannot reach {mask(settings.database_url)}: {problem}. Tried for {TRY_FOR:g} s; is the server up?"
+            sentence = f"cannot reach {mask(settings.database_url)}: {problem}. Tried for {try_for:g} s; is the server up?"
             return _refuse(tell, sentence, UNREACHABLE)
         select.select([], [], [], 0.5)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """What an error that will not go away by itself means to the shell; None for one that nobody foresaw."""
+    match error:
+        case SchemaMismatch() | LaneDisagreement() | BadDatabaseUrl() | UnsafeFilesystem():
+            return BAD_SETUP
+        case OSError():
+            return NOT_PERMITTED
+        case DBAPIError() if getattr(error.orig, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE:
+            return NOT_PERMITTED
+    return None
 
 
 def _refuse(tell: Tell, problem: str, code: int) -> int:
@@ -53,7 +71,7 @@ def _refuse(tell: Tell, problem: str, code: int) -> int:
     return code
 
 
-def _prepare(settings: Settings, supervisor_id: str) -> str:
+def _prepare(settings: Settings, supervisor_id: str, tell: Tell) -> str:
     engine = open_engine(settings.database_url, **plan.worker_engine_options(settings))
     before = current(engine)
     if settings.database.auto_migrate:
@@ -62,16 +80,22 @@ def _prepare(settings: Settings, supervisor_id: str) -> str:
     queue = Queue(engine, plan.policies_of(settings))
     queue.register(plan.facts_of(settings), supervisor_id, settings.lock_timeout)
     for name in settings.extensions:
-        _start_extension(name, engine, settings, queue)
+        for sentence in _start_extension(name, engine, settings, queue):
+            tell({"extension": name, "said": sentence})
     engine.dispose()
     return _sentence(settings, before)
 
 
-def _start_extension(name: str, engine: Engine, settings: Settings, queue: Queue) -> None:
-    """Have an extension do what it does at start: make the declared programs known, enqueue what is due now."""
+def _start_extension(name: str, engine: Engine, settings: Settings, queue: Queue) -> list[str]:
+    """Have an extension do what it does at start, such as storing the declared programs; what it says comes back."""
     on_start = getattr(importlib.import_module(name), "on_start", None)
-    if on_start is not None:
-        on_start(engine, settings.programs, queue.enqueue)
+    if on_start is None:
+        return []
+
+    def enqueue(job: NewJob, connection: Connection) -> int:
+        return queue.enqueue([job], connection)[0]
+
+    return list(on_start(engine, [program.model_dump() for program in settings.programs], enqueue))
 
 
 def _sentence(settings: Settings, before: str | None) -> str:

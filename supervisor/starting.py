@@ -20,7 +20,7 @@ from . import plan
 from .banner import banner
 from .children import Nursery
 from .errands import Errand
-from .events import ModuleUnfit, SupervisorStopped, tell
+from .events import ExtensionSaid, ModuleUnfit, SupervisorStopped, tell
 from .inbox import Inbox
 from .logs import set_up
 from .loop import Supervisor
@@ -123,6 +123,9 @@ def _prepare(loaded: Loaded, identity: plan.Identity, nursery: Nursery, inbox: I
     while errand.ended is None:
         _wait_for([errand], inbox)
         errand.look(boot_time())
+    for message in errand.messages:
+        if "extension" in message:
+            tell(ExtensionSaid(message["extension"], message["said"]))
     said = {key: value for message in errand.messages for key, value in message.items()}
     if "problem" in said:
         raise ProblemAtStart(said["problem"], errand.ended.exit_code or BAD_SETUP)

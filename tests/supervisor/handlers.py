@@ -100,6 +100,14 @@ def leaves_children(ctx: JobContext) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def leaves_an_orphan(ctx: JobContext) -> None:
+    """Have a grandchild that outlives its parent for a moment, in a session of its own."""
+    given = _note(ctx)
+    subprocess.run(["sh", "-c", f"setsid sh -c 'sleep 0.2; echo done > {given['children']}' &"], check=True)
+    while not Path(given["children"]).exists():
+        time.sleep(0.02)
+
+
 def holds_its_transaction(ctx: JobContext) -> None:
     """Open a fenced transaction and do not end it."""
     given = _note(ctx)

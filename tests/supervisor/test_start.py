@@ -8,6 +8,8 @@ from pathlib import Path
 import psutil
 
 from backends import Status
+from config import Settings
+from supervisor.preparing import prepare
 from tests.support import eventually
 
 from .conftest import Stage
@@ -122,3 +124,45 @@ def test_a_run_directory_that_cannot_be_made_is_a_matter_of_permission(quiet_sta
     scene.launch()
     assert scene.exit_code() == 77
     assert "run_dir" in scene.log.read_text()
+
+
+def test_a_database_that_cannot_be_reached_is_told_with_its_exit_code_and_without_its_password() -> None:
+    settings = Settings(database_url="postgresql://somebody:sesame@127.0.0.1:9/nothing")
+    told: list[dict[str, str]] = []
+    assert prepare(settings, "me", told.append, try_for=0.0) == 69
+    [message] = told
+    assert message["problem"].startswith("cannot reach postgresql://somebody:")
+    assert "sesame" not in message["problem"]
+
+
+def test_a_folder_that_is_not_there_is_told_without_a_traceback(quiet_stage: Stage, tmp_path: Path) -> None:
+    scene = quiet_stage()
+    scene.settings["database_url"] = f"sqlite:///{tmp_path}/nowhere/queue.db"
+    scene.launch()
+    assert scene.exit_code() == 77
+    said = scene.log.read_text()
+    assert "nowhere/queue.db" in said
+    assert "Traceback" not in said
+
+
+def test_a_lane_that_a_running_supervisor_sees_otherwise_is_refused(quiet_stage: Stage) -> None:
+    quiet_stage("first").start()
+    other = quiet_stage("other", job_types={"quick": {"handler": "tests.supervisor.handlers:quick", "lane": "all"}})
+    eventually(lambda: other.queue.supervisors())
+    other.launch()
+    assert other.exit_code() == 78
+    assert "job type quick" in other.log.read_text()
+
+
+def test_an_extension_does_its_part_at_start_and_is_quoted_in_the_log(quiet_stage: Stage) -> None:
+    scene = quiet_stage(programs=[{"id": 3, "name": "Papers", "source": "google_drive"}])
+    (scene.folder / "addition.py").write_text(
+        "from backends import NewJob\n"
+        "def on_start(engine, declared, enqueue):\n"
+        "    with engine.begin() as connection:\n"
+        "        return [f'{each[\"name\"]}: job {enqueue(NewJob(\"x\", each[\"id\"]), connection)}' for each in declared]\n"
+    )
+    scene.settings["extensions"] = ["addition"]
+    scene.start()
+    assert scene.seen("extension.said")["said"] == "Papers: job 1"
+    assert scene.job(1).program_id == 3
