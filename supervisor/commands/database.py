@@ -20,17 +20,15 @@ def upgrade(
     config: ConfigFile = None,
 ) -> int:
     """Bring the database to the schema of this release; rows are kept, and repeating it is harmless."""
-    from backends import current, head, upgrade
+    from backends import upgrade, upgrade_sql
 
     with open_database(load(config).settings) as engine:
         if dry_run:
-            from backends import upgrade_sql
-
             print(upgrade_sql(engine))
             return Exit.OK
-        before = current(engine)
-        upgrade(engine)
-    output.line("schema", head(), "unchanged" if before == head() else f"upgraded from {before or 'nothing'}")
+        done = upgrade(engine)
+    before = done.before or "nothing"
+    output.line("schema", done.after, "unchanged" if done.before == done.after else f"upgraded from {before}")
     return Exit.OK
 
 

@@ -13,7 +13,7 @@ import typer
 from . import checks, output
 from .checks import Finding
 from .handlers import probe_handlers, problems_of
-from .opening import load, open_database
+from .opening import load, mismatch, open_database
 from .options import AsJson, ConfigFile
 from .problems import Exit, Problem
 
@@ -80,7 +80,8 @@ def _examine_database(engine: Engine, settings: Settings) -> Iterator[Finding]:
     try:
         check(engine)
     except SchemaMismatch as error:
-        yield Finding("database", "DB-SCHEMA", "fail", str(error), "Back up, then: supervisor db upgrade")
+        problem = mismatch(error)
+        yield Finding("database", "DB-SCHEMA", "fail", problem.what, problem.fix)
         return
     yield Finding("database", "DB-SCHEMA", "ok", f"schema {head()}")
     yield from _examine_queue(queue, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
     from sqlalchemy.exc import DBAPIError
 
-    from backends import Queue
+    from backends import Queue, SchemaMismatch
     from config import Loaded, Settings
 
 
@@ -40,10 +41,14 @@ class Opened:
 
 
 def load(file: Path | None, overrides: Mapping[str, object] | None = None) -> Loaded:
-    """Read the configuration, found as the documentation says. Raises `config.ConfigError`."""
+    """Read the configuration, found as the documentation says; handlers may stand beside it. Raises `config.ConfigError`."""
     import config
 
-    return config.load(config.find_config(str(file) if file else None), overrides=overrides or {})
+    loaded = config.load(config.find_config(str(file) if file else None), overrides=overrides or {})
+    beside = str(loaded.path.parent)
+    if beside not in sys.path:
+        sys.path.append(beside)  # behind everything else: a file of the operator's must not hide a package
+    return loaded
 
 
 @contextmanager
@@ -105,6 +110,12 @@ def refusal(url: str, error: DBAPIError) -> Problem:
     if getattr(error.orig, "sqlstate", "") == NOT_PERMITTED:
         return Problem("DB-PERMISSION", what, "Run it as the owner of the tables, or grant it.", Exit.PERMISSION)
     return Problem("DB-ERROR", what, "supervisor doctor")
+
+
+def mismatch(error: SchemaMismatch) -> Problem:
+    """The problem of a schema that is not the one needed; the error's own last sentence says what to do."""
+    what, _, fix = str(error).partition(". ")
+    return Problem("DB-SCHEMA", what, fix, Exit.BAD_CONFIGURATION)
 
 
 def _without_secrets(what: object) -> str:

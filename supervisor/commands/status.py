@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from .wording import span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from backends import Counts
     from config import Settings
@@ -52,10 +54,8 @@ def look(settings: Settings) -> tuple[Sight, Problem | None]:
     """What can be seen, and what kept us from seeing the database's side of it."""
     from backends import Queue, check
 
-    from .. import read_status, running_pid
-
-    local = read_status(settings.run_dir) if running_pid(settings.run_dir) else None
     now = datetime.now(UTC)
+    local = here(settings.run_dir, now)
     try:
         with open_database(settings) as engine:
             check(engine)
@@ -63,6 +63,30 @@ def look(settings: Settings) -> tuple[Sight, Problem | None]:
             return Sight(local, queue.supervisors(settings.lock_timeout), queue.counts(), now), None
     except Problem as problem:
         return Sight(local, (), None, now, problem.what), problem
+
+
+def here(run_dir: Path, now: datetime) -> Mapping[str, Any] | None:
+    """What the supervisor of this run directory says of itself; None when none runs.
+
+    One that has said nothing yet is starting: what stands in the file then is its predecessor's.
+    """
+    from .. import read_status, running_pid
+
+    pid = running_pid(run_dir)
+    if pid is None:
+        return None
+    said = read_status(run_dir)
+    if said and said["pid"] == pid:
+        return said
+    moment = now.isoformat()
+    return {
+        "id": None,
+        "host": socket.gethostname(),
+        "pid": pid,
+        "state": "starting",
+        "started_at": moment,
+        "written_at": moment,
+    }
 
 
 def _for_people(sight: Sight) -> None:

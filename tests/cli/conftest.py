@@ -209,6 +209,11 @@ def supervisor(tmp_path: Path, database_url: str) -> Iterator[Place]:
 @pytest.fixture
 def running(supervisor: Place) -> Place:
     """A folder as `supervisor`, with a supervisor running in it whose workers are ready."""
-    supervisor.start()
-    eventually(lambda: supervisor("status", code=None).code == 0, within=30)
+    process = supervisor.start()
+
+    def is_ready() -> bool:
+        assert process.poll() is None, (supervisor.folder / "supervisor.log").read_text()
+        return supervisor("status", code=None).code == 0
+
+    eventually(is_ready, within=60)
     return supervisor

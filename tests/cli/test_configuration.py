@@ -64,6 +64,13 @@ def test_what_a_handlers_module_prints_stays_out_of_the_data(place: Place) -> No
     assert "hello from the import" in ran.err
 
 
+def test_handlers_may_stand_beside_the_file_wherever_the_command_is_run(place: Place) -> None:
+    (place.folder / "deployed").mkdir()
+    place.write("def work(ctx): pass\n", "deployed/my_handlers.py")
+    place.write("job_types:\n  work: my_handlers:work\n", "deployed/jobqueue.yaml")
+    assert place("config", "check", "-c", "deployed/jobqueue.yaml").rows[0][0] == "ok"
+
+
 def test_show_says_where_each_value_comes_from(place: Place) -> None:
     place.write("database_url: postgresql://app:${SECRET}@db/jobs\nworkers: 3\n")
     ran = place("config", "show", SECRET="hunter2", LOG_LEVEL="debug")
