@@ -30,8 +30,8 @@ from .source import (
 from .tally import Tally
 from .text import storable
 
-TOUCHED_AT_ONCE = 100
-"""Unchanged files that share a transaction."""
+AT_ONCE = 100
+"""Files that share a transaction because nothing had to be read for them."""
 
 REMOTE_FAILURES = 20
 """Files in a row that the source's own trouble kept from being read, after which the whole source is taken to be in trouble."""
@@ -40,12 +40,15 @@ PAUSE = 300.0
 """Seconds that a source in trouble is left alone."""
 
 
+Write = Callable[[Connection], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What became of one file: its status, and how that is written down."""
 
     status: str
-    write: Callable[[Connection], None]
+    write: Write
     remote: bool = False
 
 
@@ -55,7 +58,8 @@ class Files:
     def __init__(self, ctx: JobContext, source: Source, extractor: Extractor, tally: Tally) -> None:
         self._ctx, self._source, self._extractor, self._tally = ctx, source, extractor, tally
         self._program_id, self._job_id = ctx.job.program_id, ctx.job.id
-        self._untouched: list[int] = []
+        self._unchanged: list[int] = []
+        self._unread: list[tuple[Entry, Write]] = []
         self._remote_failures = 0
 
     def take(self, entries: Iterable[Entry], *, once: bool) -> None:
@@ -75,7 +79,7 @@ class Files:
                     raise Stopped
                 self._take_one(entry, known.get(key))
         finally:
-            self._touch()
+            self._write_unread()
 
     def _is_seen(self, row: Known | None) -> bool:
         return row is not None and row.last_seen_job == self._job_id and row.status != REMOVED
@@ -83,14 +87,14 @@ class Files:
     def _take_one(self, entry: Entry, row: Known | None) -> None:
         reason = self._reason_to_skip(entry)
         if row is not None and _is_unchanged(entry, row, reason):
-            if not _is_shown(entry, row):
-                self._write(entry, lambda connection: rows.describe(connection, self._job_id, row, entry))
+            if _is_shown(entry, row):
+                self._unchanged.append(row.id)
             else:
-                self._untouched.append(row.id)
+                self._unread.append((entry, lambda connection: rows.describe(connection, self._job_id, row, entry)))
             status = row.status
         elif reason:
             status = SKIPPED
-            self._write(entry, self._saving(entry, rows.without_content(SKIPPED, reason)))
+            self._unread.append((entry, self._saving(entry, rows.without_content(SKIPPED, reason))))
         else:
             status = self._read_and_write(entry, row)
         self._tally.count(status)
@@ -104,17 +108,28 @@ class Files:
 
     def _report(self) -> None:
         tally = self._tally
-        if len(self._untouched) >= TOUCHED_AT_ONCE:
-            self._touch()
+        if len(self._unchanged) + len(self._unread) >= AT_ONCE:
+            self._write_unread()
         self._ctx.progress(
             tally.processed, tally.total, tally.sentence(), successful=tally.successful, failed=tally.failed
         )
 
-    def _touch(self) -> None:
-        untouched, self._untouched = self._untouched, []
-        if untouched:
+    def _write_unread(self) -> None:
+        """What needed no reading, in one transaction; one by one if the database refuses any of it."""
+        unchanged, self._unchanged = self._unchanged, []
+        unread, self._unread = self._unread, []
+        if not unchanged and not unread:
+            return
+        try:
             with self._ctx.transaction() as connection:
-                rows.touch(connection, self._job_id, untouched)
+                rows.touch(connection, self._job_id, unchanged)
+                for _, write in unread:
+                    write(connection)
+        except DBAPIError:
+            with self._ctx.transaction() as connection:
+                rows.touch(connection, self._job_id, unchanged)
+            for entry, write in unread:
+                self._write(entry, write)
 
     # Reading one file
 
@@ -173,17 +188,17 @@ class Files:
 
     # Writing
 
-    def _saving(self, entry: Entry, values: dict[str, Any]) -> Callable[[Connection], None]:
+    def _saving(self, entry: Entry, values: dict[str, Any]) -> Write:
         return lambda connection: rows.save(connection, self._program_id, self._job_id, entry, values)
 
-    def _removing(self, row: Known | None, reason: str) -> Callable[[Connection], None]:
+    def _removing(self, row: Known | None, reason: str) -> Write:
         def write(connection: Connection) -> None:
             if row is not None:
                 self._tally.removed += rows.remove(connection, [row.id], reason)
 
         return write
 
-    def _write(self, entry: Entry, write: Callable[[Connection], None]) -> bool:
+    def _write(self, entry: Entry, write: Write) -> bool:
         """One fenced transaction. False for a file that the database refuses, of which only the refusal is kept."""
         try:
             with self._ctx.transaction() as connection:

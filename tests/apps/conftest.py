@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
+from backends import open_engine, upgrade
 from tests.apps.context import Installation
 from tests.drive import DriveServer
 
@@ -15,6 +17,15 @@ from tests.drive import DriveServer
 def installation(engine: Engine) -> Installation:
     """On SQLite, then on Postgres."""
     return Installation(engine)
+
+
+@pytest.fixture
+def sqlite_installation(tmp_path: Path) -> Iterator[Installation]:
+    """On SQLite, for what does not concern the database."""
+    engine = open_engine(f"sqlite:///{tmp_path}/jobqueue.db")
+    upgrade(engine)
+    yield Installation(engine)
+    engine.dispose()
 
 
 @pytest.fixture

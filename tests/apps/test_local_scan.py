@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.indexing import files
+from apps.indexing import files, rows
 from apps.indexing.jobs import full_scan, incremental, specific_folder
 from apps.indexing.local import raw, written
 from tests.apps.context import Installation
@@ -290,3 +290,15 @@ def test_programs_are_kept_apart(installation: Installation, folder: Path) -> No
     (folder / "file.txt").unlink()
     installation.run(full_scan, two)
     assert (len(installation.files(one)), len(installation.files(two))) == (1, 0)
+
+
+def test_a_file_that_the_database_refuses_is_a_bad_file(
+    installation: Installation, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.txt", "b.txt", "b.png", "c.png"):
+        write(folder, name)
+    shown = rows.shown
+    monkeypatch.setattr(rows, "shown", lambda entry: shown(entry) | ({"parent_id": b"\xff"} if entry.name[0] == "b" else {}))
+    said = installation.run(full_scan, installation.program("local", str(folder)))
+    assert {"a.txt", "c.png"} <= set(installation.files())
+    assert said["processed"] == 4

@@ -67,7 +67,7 @@ def _is_scalar(wanted: Schema, value: Any) -> bool:
     if wanted["type"] in ("integer", "number"):
         return isinstance(value, int | float) and not isinstance(value, bool)
     if not isinstance(value, str):
-        return wanted["type"] == "any"
+        return bool(wanted["type"] == "any")
     return _is_formatted(wanted.get("format"), value)
 
 
@@ -105,4 +105,4 @@ def _is_parameter(parameter: Schema, value: str) -> bool:
     if parameter["type"] == "integer":
         low, high = int(parameter.get("minimum", -(2**31))), int(parameter.get("maximum", 2**31))
         return value.lstrip("-").isdigit() and low <= int(value) <= high
-    return value in parameter.get("enum", [value])
+    return bool(value in parameter.get("enum", [value]))
