@@ -97,25 +97,26 @@ class Stage:
 
     def __init__(self, server: str, folder: str | None = None) -> None:
         self._server, self._parent = server, folder
-        self._closing = contextlib.ExitStack()
         self._supervisors: list[Supervisor] = []
 
     def __enter__(self) -> Stage:
-        self.folder = self._closing.enter_context(fresh_folder(self._parent))
-        self.url = self._closing.enter_context(fresh_database(self._server, self.folder))
-        self.notes = self.folder / "starts"
-        self.notes.mkdir()
-        engine = open_engine(self.url, statement_timeout=3600)
-        upgrade(engine)
-        self.queue = Queue(engine)
-        self.queue.register({name: JobTypeFacts(kind.get("lane"), 3) for name, kind in JOB_TYPES.items()}, "benchmark")
+        with contextlib.ExitStack() as opening:
+            self.folder = opening.enter_context(fresh_folder(self._parent))
+            self.url = opening.enter_context(fresh_database(self._server, self.folder))
+            self.notes = self.folder / "starts"
+            self.notes.mkdir()
+            self.queue = Queue(open_engine(self.url, statement_timeout=3600))
+            opening.callback(self.queue.engine.dispose)
+            upgrade(self.queue.engine)
+            types = {name: JobTypeFacts(kind.get("lane"), 3) for name, kind in JOB_TYPES.items()}
+            self.queue.register(types, "benchmark")
+            self._closing = opening.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
         with self._closing:
             for supervisor in self._supervisors:
                 supervisor.close()
-            self.queue.engine.dispose()
 
     def supervisor(self, workers: int, **settings: Any) -> Supervisor:
         """A supervisor with these settings, the defaults otherwise; it is not started yet."""
