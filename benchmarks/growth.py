@@ -88,7 +88,8 @@ def beside(server: str, neighbour: Neighbour | None, arguments: argparse.Namespa
         if neighbour is not None:
             fill(stage, neighbour, arguments.rows)
         with old_snapshot(stage) if old_transaction else contextlib.nullcontext():
-            return {**rate(stage, arguments.jobs), **claims(stage, arguments.claims), **lane_steps(stage, 100), **chores(stage)}
+            return {**rate(stage, arguments.jobs), **claims(stage, arguments.claims), **lane_steps(stage, 100),
+                    **chores(stage, crowded=neighbour is not None)}
 
 
 def fill(stage: Stage, neighbour: Neighbour, rows: int) -> None:
@@ -178,21 +179,21 @@ def lane_steps(stage: Stage, count: int) -> Measured:
     return {"step of a lane": (1000 * (time.perf_counter() - began) / count, "ms")}
 
 
-def chores(stage: Stage) -> Measured:
-    """What maintenance and operators ask again and again; and how many of these statements walk over the whole table."""
+def chores(stage: Stage, crowded: bool) -> Measured:
+    """What maintenance and operators ask again and again; and, in a crowded table, which statements walk over all of it."""
     queue = stage.queue
     asked: dict[str, Callable[[], object]] = {
         "admit": queue.admit, "next_due": queue.next_due, "heartbeat": lambda: queue.heartbeat([TAG]),
         "reclaim_expired": lambda: queue.reclaim_expired(30), "release": lambda: queue.release([TAG], "none", False),
-        "held": lambda: queue.held([TAG]), "counts": queue.counts, "page": queue.page,
+        "held": lambda: queue.held([TAG]), "fold_counts": queue.fold_counts, "counts": queue.counts,
+        "why": lambda: queue.why(1), "page": queue.page,
     }
     figures: Measured = {}
     for name, ask in asked.items():
         statements = statements_of(stage, ask)
-        scans = sum(walks_over_the_table(stage, *each) for each in statements)
         figures[name] = statistics.median(milliseconds_of(ask) for _ in range(15)), "ms"
-        if scans:
-            figures[f"{name}: statements that scan all rows"] = scans, "scans"
+        if crowded and (scans := sum(walks_over_the_table(stage, *each) for each in statements)):
+            figures[f"{name}: plans without an index"] = scans, "plans"
     return figures
 
 
