@@ -39,26 +39,27 @@ def main() -> int:
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """Every repetition by itself: caches of pip make the first one slower."""
+    """Every repetition by itself, in a fresh clone; pip's cache makes the first one slower than the others."""
     for _ in range(arguments.repeat):
         with fresh_folder(arguments.folder) as folder:
             one_run(folder, arguments)
 
 
 def one_run(folder: Path, arguments: argparse.Namespace) -> None:
-    """Clone, make a virtual environment, install, start, and wait for the first completed job."""
-    clone, venv = folder / "clone", folder / "venv"
-    seconds = {"clone": timed(["git", "clone", "-q", str(ROOT), str(clone)])}
+    """Clone, run every command but the last, start with the last, and wait for the first completed job."""
+    clone = folder / "clone"
+    cloning = timed(["git", "clone", "-q", str(ROOT), str(clone)])
     timed(["git", "-C", str(clone), "checkout", "-q", git_revision(arguments.revision)])
-    seconds["virtual environment"] = timed([sys.executable, "-m", "venv", str(venv)])
-    commands = arguments.command or commands_of((clone / "README.md").read_text())
-    *install, start = commands
-    environment = clean_environment(venv)
-    seconds["install"] = sum(timed(["bash", "-ec", command], clone, environment) for command in install)
-    seconds["start until the first completed job"] = first_job(start, clone, environment)
-    for what, figure in seconds.items():
-        report.line(what, figure, "s", 1)
-    report.line("install to first job", sum(list(seconds.values())[1:]), "s", 1, f"({'; '.join(commands)})")
+    report.line("git clone (not counted below)", cloning, "s", 1)
+    *preparing, start = arguments.command or commands_of((clone / "README.md").read_text())
+    environment = clean_environment()
+    total = 0.0
+    for command in preparing:
+        total += (seconds := timed(["bash", "-ec", command], clone, environment))
+        report.line(command, seconds, "s", 1)
+    total += (seconds := first_job(start, clone, environment))
+    report.line(f"{start}, until the first job is completed", seconds, "s", 1)
+    report.line("altogether", total, "s", 1)
 
 
 def git_revision(name: str) -> str:
@@ -78,11 +79,12 @@ def commands_of(readme: str) -> list[str]:
     return commands
 
 
-def clean_environment(venv: Path) -> dict[str, str]:
-    """The virtual environment in front, and nothing of the one that runs this."""
+def clean_environment() -> dict[str, str]:
+    """A newcomer's environment: nothing of the virtual environment that runs this, no settings of ours."""
     dropped = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DATABASE_URL", "LOG_LEVEL")
     kept = {name: value for name, value in os.environ.items() if name not in dropped and not name.startswith("JOBQUEUE")}
-    return kept | {"PATH": f"{venv}/bin{os.pathsep}{kept['PATH']}", "VIRTUAL_ENV": str(venv)}
+    places = [place for place in kept.get("PATH", os.defpath).split(os.pathsep) if place != f"{sys.prefix}/bin"]
+    return kept | {"PATH": os.pathsep.join(places)}
 
 
 def timed(command: list[str], folder: Path | None = None, environment: dict[str, str] | None = None) -> float:
