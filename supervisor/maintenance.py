@@ -33,6 +33,9 @@ TIDY_EVERY = 1.0
 BUSY_LOOK = 0.05
 """Seconds between two looks while no worker is idle."""
 
+OWN_COMMITS = 0.02
+"""Seconds between two looks for hints while workers are busy: on SQLite most changes are then their own commits."""
+
 LAST_TRY = 2.0
 """Seconds that maintenance tries to give back what is held before it leaves without having reached the database."""
 
@@ -200,9 +203,10 @@ class Maintenance:
             self._admit.due_at = 0.0
 
     def _admit_and_wake(self) -> None:
+        # A woken worker admits for itself when it finds nothing ready, so it need not wait for us.
         hinted, self._hinted = self._hinted, 0
-        admitted = self._queue.admit()
-        self._wake(max(hinted, admitted))
+        self._wake(hinted)
+        self._wake(self._queue.admit())
         due_in = self._queue.next_due()
         if due_in is not None:
             self._admit.due_at = min(self._admit.due_at, boot_time() + due_in)
@@ -236,10 +240,11 @@ class Maintenance:
         """Sleep until the supervisor speaks, there may be new work, or something is due."""
         idle = bool(self._lookout.idle())
         until = self._next_due(idle)
+        interval = max(self._hints.interval, OWN_COMMITS if self._lookout.is_busy() else 0.0)
         while (left := until - boot_time()) > 0:
             listening = self._hints.descriptors if idle else []
             ready, _, _ = select.select(
-                [self._channel.descriptor, *listening], [], [], min(left, self._hints.interval) if idle else left
+                [self._channel.descriptor, *listening], [], [], min(left, interval) if idle else left
             )
             if self._channel.descriptor in ready:
                 return
