@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,13 @@ from .tables import Moment, indexing_jobs, job_types, now
 LARGEST_PARAMETERS = 1_000_000
 """Bytes of JSON that a job's parameters may take."""
 
+LONGEST_TEXT = {"job_type": 500, "folder_id": 10_000, "unique_key": 500}
+"""Characters that these may take; Postgres indexes two of them."""
+
+SMALLEST_INTEGER, LARGEST_INTEGER = -(2**31), 2**31 - 1
+
 job = indexing_jobs.c
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def parameters_text(parameters: Mapping[str, Any]) -> str | None:
@@ -32,7 +39,7 @@ def parameters_text(parameters: Mapping[str, Any]) -> str | None:
         size = len(text.encode("utf-8"))
     except (TypeError, ValueError, RecursionError) as error:
         raise BadParameters(f"job parameters cannot be stored as JSON: {error}") from None
-    if "\\u0000" in text:
+    if _NUL.search(text):
         raise BadParameters("job parameters contain a NUL character, which Postgres cannot store")
     if size > LARGEST_PARAMETERS:
         raise BadParameters(f"job parameters take {size} bytes as JSON; at most {LARGEST_PARAMETERS} are allowed")
@@ -40,7 +47,10 @@ def parameters_text(parameters: Mapping[str, Any]) -> str | None:
 
 
 def insert_jobs(connection: Connection, jobs: Sequence[NewJob]) -> list[int]:
-    """Insert jobs and return their ids in order; a repeated unique key gives the existing job's id."""
+    """Insert jobs and return their ids in order; a repeated unique key gives the existing job's id.
+
+    Raises `BadParameters` before anything is inserted.
+    """
     rows = [_row(new) for new in jobs]
     if any(new.unique_key is not None for new in jobs):
         return [_insert_unique(connection, row) for row in rows]
@@ -49,6 +59,12 @@ def insert_jobs(connection: Connection, jobs: Sequence[NewJob]) -> list[int]:
 
 
 def _row(new: NewJob) -> dict[str, Any]:
+    for name in LONGEST_TEXT:
+        _check_text(name, getattr(new, name))
+    for name in ("program_id", "user_id", "priority", "max_retries"):
+        _check_integer(name, getattr(new, name))
+    if new.scheduled_at is not None and new.scheduled_at.tzinfo is None:
+        raise BadParameters(f"scheduled_at {new.scheduled_at.isoformat()} has no time zone; pass an aware datetime")
     return {
         "program_id": new.program_id,
         "user_id": new.user_id,
@@ -62,6 +78,22 @@ def _row(new: NewJob) -> dict[str, Any]:
         "b_at": new.scheduled_at,
         "b_max_retries": new.max_retries,
     }
+
+
+def _check_text(name: str, value: str | None) -> None:
+    if value is None:
+        return
+    if "\0" in value:
+        raise BadParameters(f"{name} contains a NUL character, which Postgres cannot store")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise BadParameters(f"{name} contains a lone surrogate, which is no text that UTF-8 can carry")
+    if len(value) > LONGEST_TEXT[name]:
+        raise BadParameters(f"{name} has {len(value)} characters; at most {LONGEST_TEXT[name]} are allowed")
+
+
+def _check_integer(name: str, value: int | None) -> None:
+    if value is not None and not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+        raise BadParameters(f"{name} {value} does not fit into 32 bits")
 
 
 def _insertion(connection: Connection) -> Any:

@@ -1,0 +1,184 @@
+"""Enqueue: rows into the queue, in whoever's transaction."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from backends import BadParameters, NewJob, Queue, open_engine
+from backends.enqueueing import LARGEST_PARAMETERS, parameters_text
+from tests.backends.scene import in_processes, insert_raw, row
+from tests.support import eventually
+
+NESTED: Any = []
+for _ in range(100_000):
+    NESTED = [NESTED]
+
+
+def test_ids_come_back_in_the_order_of_the_jobs(queue: Queue) -> None:
+    ids = queue.enqueue([NewJob("quick", 1, parameters={"n": n}) for n in range(50)])
+    assert [row(queue, job_id).job_parameters for job_id in ids] == [f'{{"n": {n}}}' for n in range(50)]
+
+
+def test_nothing_enqueued_is_nothing_done(queue: Queue) -> None:
+    assert queue.enqueue([]) == []
+
+
+def test_every_field_is_stored_as_given(queue: Queue) -> None:
+    at = datetime.now(UTC) + timedelta(days=1)
+    new = NewJob("laned", 7, 8, "folder_123", 5, 9, at, "key", {"text": "ünï 漢字 \u2028", "list": [1, None, True]})
+    view = queue.get(queue.enqueue([new])[0])
+    assert view is not None
+    assert (view.job_type, view.program_id, view.user_id, view.folder_id) == ("laned", 7, 8, "folder_123")
+    assert (view.priority, view.max_retries, view.scheduled_at, view.unique_key) == (5, 9, at, "key")
+    assert view.parameters == new.parameters
+
+
+def test_a_job_takes_its_types_number_of_retries_unless_it_says_otherwise(queue: Queue) -> None:
+    jobs = [NewJob("other", 1), NewJob("other", 1, max_retries=0), NewJob("never heard of", 1)]
+    assert [row(queue, job_id).max_retries for job_id in queue.enqueue(jobs)] == [1, 0, 3]
+
+
+def test_an_unlaned_job_is_ready_at_once_and_others_are_left_to_admission(queue: Queue) -> None:
+    now = datetime.now(UTC)
+    plain, past, future, laned, unknown = queue.enqueue([
+        NewJob("quick", 1),
+        NewJob("quick", 1, scheduled_at=now - timedelta(hours=1)),
+        NewJob("quick", 1, scheduled_at=now + timedelta(hours=1)),
+        NewJob("laned", 1),
+        NewJob("never heard of", 1),
+    ])
+    assert all(row(queue, job_id).ready_at for job_id in (plain, past))
+    assert not any(row(queue, job_id).ready_at for job_id in (future, laned, unknown))
+
+
+def test_a_job_exists_exactly_if_the_callers_transaction_commits(queue: Queue) -> None:
+    with queue.engine.connect() as connection:
+        connection.begin()
+        (vanished,) = queue.enqueue([NewJob("quick", 1)], connection)
+        connection.rollback()
+        connection.begin()
+        (kept,) = queue.enqueue([NewJob("quick", 1)], connection)
+        connection.commit()
+    assert queue.get(kept) is not None
+    assert kept == vanished or queue.get(vanished) is None
+    assert queue.counts().pending == 1
+
+
+def test_the_job_and_the_callers_own_rows_commit_together(queue: Queue) -> None:
+    with queue.engine.begin() as connection:
+        connection.execute(text("INSERT INTO jobqueue_programs (name, source) VALUES ('mine', 'local')"))
+        queue.enqueue([NewJob("quick", 1)], connection)
+    with queue.engine.connect() as connection:
+        assert connection.execute(text("SELECT name FROM jobqueue_programs")).scalars().all() == ["mine"]
+    assert queue.counts().pending == 1
+
+
+def test_a_repeated_key_gives_the_existing_job_until_its_row_is_pruned(queue: Queue) -> None:
+    (first,) = queue.enqueue([NewJob("quick", 1, unique_key="night")])
+    assert queue.enqueue([NewJob("quick", 1, unique_key="night"), NewJob("quick", 1, unique_key="night")]) == [first, first]
+    assert queue.enqueue([NewJob("quick", 2, unique_key="night")]) != [first]
+    assert queue.counts(1).pending == 1
+
+
+def test_a_repeated_key_keeps_the_callers_transaction_usable(queue: Queue) -> None:
+    (first,) = queue.enqueue([NewJob("quick", 1, unique_key="night")])
+    with queue.engine.begin() as connection:
+        again = queue.enqueue([NewJob("quick", 1, unique_key="night")], connection)
+        queue.enqueue([NewJob("quick", 1, unique_key="day")], connection)
+    assert again == [first]
+    assert queue.counts().pending == 2
+
+
+def test_jobs_keep_their_order_when_only_some_have_a_key(queue: Queue) -> None:
+    ids = queue.enqueue([NewJob("quick", 1, unique_key=key) for key in ("z", None, "a", None)])
+    assert ids == sorted(ids)
+    assert [row(queue, job_id).unique_key for job_id in ids] == ["z", None, "a", None]
+
+
+def test_processes_that_enqueue_the_same_keys_at_once_all_get_the_same_jobs(queue: Queue, database_url: str) -> None:
+    def add(_: int) -> list[int]:
+        own = Queue(open_engine(database_url))
+        return [own.enqueue([NewJob("quick", 1, unique_key=f"key {n}")])[0] for n in range(30)]
+
+    answers = in_processes(add, range(6))
+    assert all(answer == answers[0] for answer in answers)
+    assert queue.counts().pending == 30
+
+
+def test_a_rival_with_the_same_key_is_waited_for_and_its_rollback_lets_us_in(queue: Queue) -> None:
+    ids: list[int] = []
+    with queue.engine.connect() as rival:
+        rival.begin()
+        insert_raw(rival, unique_key="night")
+        late = threading.Thread(target=lambda: ids.extend(queue.enqueue([NewJob("quick", 1, unique_key="night")])))
+        late.start()
+        late.join(0.2)
+        assert not ids
+        rival.rollback()
+    eventually(lambda: ids)
+    late.join()
+    assert queue.counts().pending == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "complaint"),
+    [
+        ({"a": float("nan")}, "cannot be stored as JSON"),
+        ({"a": float("-inf")}, "cannot be stored as JSON"),
+        ({"a": {1, 2}}, "cannot be stored as JSON"),
+        ({"a": b"bytes"}, "cannot be stored as JSON"),
+        ({"a": NESTED}, "cannot be stored as JSON"),
+        ({"a": "\ud800"}, "cannot be stored as JSON"),
+        ({"\udfff": 1}, "cannot be stored as JSON"),
+        ({"a": "nul \0 here"}, "NUL"),
+        ({"a": "\\\0"}, "NUL"),
+        ({"a\0": 1}, "NUL"),
+        ({"a": "x" * LARGEST_PARAMETERS}, f"at most {LARGEST_PARAMETERS}"),
+        ({"a": "ü" * (LARGEST_PARAMETERS // 2)}, f"at most {LARGEST_PARAMETERS}"),
+    ],
+)
+def test_parameters_that_cannot_be_stored_are_refused(parameters: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(BadParameters, match=complaint):
+        parameters_text(parameters)
+
+
+@pytest.mark.parametrize("harmless", ["\\u0000", "\\\\u0000", "C:\\u0000", "\x01", "\U0010ffff"])
+def test_text_that_only_looks_like_nul_is_stored(queue: Queue, harmless: str) -> None:
+    (job_id,) = queue.enqueue([NewJob("quick", 1, parameters={harmless: harmless})])
+    view = queue.get(job_id)
+    assert view is not None
+    assert view.parameters == {harmless: harmless}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("job_type", "a\0b", "job_type contains a NUL"),
+        ("folder_id", "\ud800", "folder_id contains a lone surrogate"),
+        ("unique_key", "k" * 501, "unique_key has 501 characters; at most 500"),
+        ("job_type", "k" * 501, "job_type has 501 characters; at most 500"),
+        ("priority", 2**31, "priority 2147483648 does not fit"),
+        ("user_id", -(2**31) - 1, "user_id -2147483649 does not fit"),
+        ("max_retries", 2**40, "max_retries"),
+        ("scheduled_at", datetime(2030, 1, 1), "scheduled_at 2030-01-01T00:00:00 has no time zone"),
+    ],
+)
+def test_both_databases_refuse_the_same_fields_before_anything_is_inserted(
+    queue: Queue, field: str, value: Any, complaint: str
+) -> None:
+    bad: dict[str, Any] = {"job_type": "quick", "program_id": 1, field: value}
+    with pytest.raises(BadParameters, match=complaint):
+        queue.enqueue([NewJob("quick", 1), NewJob(**bad)])
+    assert queue.counts().pending == 0
+
+
+def test_the_longest_keys_and_names_fit_into_the_indexes(queue: Queue, engine: Engine) -> None:
+    widest = "\U0001f600" * 500
+    (job_id,) = queue.enqueue([NewJob(widest, 1, unique_key=widest)])
+    queue.admit()
+    assert row(queue, job_id).waits_for == "handler"
