@@ -27,6 +27,20 @@ ORDER = (job.priority.desc(), job.created_at, job.id)
 """The order of the queue: higher priority first, then older, then lower id."""
 
 
+def _word(status: Status) -> Any:
+    return literal_column(f"'{status.value}'", String)
+
+
+# Spelled in the text: a plan made once for all parameters cannot use an index whose condition depends on one.
+IS_PENDING: ColumnElement[bool] = job.status == _word(Status.PENDING)
+IS_RUNNING: ColumnElement[bool] = job.status == _word(Status.RUNNING)
+
+
+def waits_for(reason: str) -> ColumnElement[bool]:
+    """Pending, and not ready for this reason: 'time', 'lane' or 'handler'."""
+    return IS_PENDING & (job.waits_for == literal_column(f"'{reason}'", String))
+
+
 class later(FunctionElement[Any]):
     """The database's clock plus so many seconds: `later(seconds)`."""
 
@@ -80,7 +94,7 @@ def _in_step(element: in_step, compiler: SQLCompiler, **kw: Any) -> str:
 def still_mine(tag: str, jobs: Iterable[Job]) -> ColumnElement[bool]:
     """The one condition of every write about a running job: it runs, under this claim tag and this lease."""
     return (
-        (job.status == Status.RUNNING)
+        IS_RUNNING
         & (job.locked_by == tag)
         & tuple_(job.id, job.lease).in_([(each.id, each.lease) for each in jobs])
     )
@@ -134,7 +148,7 @@ def renew() -> Update:
     """Set `locked_at` of every running job under these tags; rows that others hold locked are left out, not waited for."""
     mine = (
         select(job.id)
-        .where(job.status == Status.RUNNING, any_of(job.locked_by, _texts("tags")))
+        .where(of_tags())
         .with_for_update(key_share=True, skip_locked=True)
         .cte("mine")
     )
@@ -152,7 +166,7 @@ def renew() -> Update:
 
 def of_tags() -> ColumnElement[bool]:
     """Running under one of the claim tags in parameter `tags`."""
-    return (job.status == Status.RUNNING) & any_of(job.locked_by, _texts("tags"))
+    return IS_RUNNING & any_of(job.locked_by, _texts("tags"))
 
 
 def expired(one_writer: bool) -> ColumnElement[bool]:
@@ -163,10 +177,10 @@ def expired(one_writer: bool) -> ColumnElement[bool]:
     """
     overdue = job.locked_at.is_(None) | (job.locked_at < later(-bindparam("lock_timeout", type_=Float)))
     if not one_writer:
-        return (job.status == Status.RUNNING) & overdue
+        return IS_RUNNING & overdue
     this_boot = bindparam("boot", type_=String)
     behind = job.locked_boot_seconds < bindparam("boot_seconds", type_=Float) - bindparam("lock_timeout", type_=Float)
-    return (job.status == Status.RUNNING) & or_(
+    return IS_RUNNING & or_(
         job.locked_boot.is_(None) & overdue,
         job.locked_boot != this_boot,
         (job.locked_boot == this_boot) & behind,
@@ -198,7 +212,7 @@ def settle_completed() -> Update:
     return (
         update(indexing_jobs)
         .where(
-            job.status == Status.RUNNING,
+            IS_RUNNING,
             job.locked_by == bindparam("done_tag"),
             job.id == func.any(ids),
             job.lease == in_step(job.id, ids, leases),
@@ -215,7 +229,7 @@ def settle_completed_each() -> Update:
         .where(
             job.id == bindparam("b_id"),
             job.lease == bindparam("b_lease"),
-            job.status == _word(Status.RUNNING),
+            IS_RUNNING,
             job.locked_by == bindparam("done_tag"),
         )
         .values(_completed())
@@ -230,10 +244,6 @@ UNLOCKED: dict[str, Any] = {
     "locked_by": null(), "locked_at": null(), "locked_boot": null(), "locked_boot_seconds": null()
 }
 """What every statement that ends `running` sets; spelled in the text, since each parameter costs on every row."""
-
-
-def _word(status: Status) -> Any:
-    return literal_column(f"'{status.value}'", String)
 
 
 def _texts(name: str) -> Any:
