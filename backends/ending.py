@@ -22,6 +22,9 @@ from .tables import count_deltas, indexing_jobs, job_attempts, now
 LONGEST_TEXT = 20_000
 """Characters kept of a reason or a traceback; the middle of a longer one is left out."""
 
+LONGEST_WAIT = 10 * 366 * 86_400.0
+"""Seconds that a job is put off at most; the calendars of both databases end somewhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -92,7 +95,7 @@ def _write(connection: Connection, row: AnyRow, decision: Decision) -> None:
 def _place_in_queue(row: AnyRow, after: float) -> dict[str, Any]:
     """Where a job that runs again waits: for its time, behind its lane's head, or for nothing."""
     if after > 0:
-        return {"waits_for": "time", "scheduled_at": later(after), "ready_at": None}
+        return {"waits_for": "time", "scheduled_at": later(min(after, LONGEST_WAIT)), "ready_at": None}
     if row.lane:
         return {"waits_for": "lane", "ready_at": None}
     return {"waits_for": None, "ready_at": now()}
