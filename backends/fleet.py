@@ -12,8 +12,8 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.engine import Connection
 
 from .dialects import insert_for
-from .job import Status
-from .statements import later
+from .lanes import elect, lock
+from .statements import IS_PENDING, later
 from .tables import indexing_jobs, job_types, now, supervisors
 
 job = indexing_jobs.c
@@ -72,12 +72,18 @@ def register(connection: Connection, types: Mapping[str, JobTypeFacts], own_id: 
     before = {row.name: row.lane for row in connection.execute(select(job_types.c.name, job_types.c.lane))}
     for name, facts in sorted(types.items()):
         _make_known(connection, name, facts)
-        if name not in before or before[name] != facts.lane:
-            connection.execute(
-                update(indexing_jobs)
-                .where(job.job_type == name, job.status == Status.PENDING)
-                .values(ready_at=None, waits_for=None, lane=None)
-            )
+    changed = [name for name, facts in types.items() if name not in before or before[name] != facts.lane]
+    if changed:
+        _examine_anew(connection, changed)
+
+
+def _examine_anew(connection: Connection, names: Sequence[str]) -> None:
+    """Make pending jobs of these types wait for examination; the lanes whose heads they were go on with others."""
+    theirs = (job.job_type.in_(names), IS_PENDING, job.ready_at.is_not(None) | job.waits_for.is_not(None))
+    left = connection.execute(select(job.lane).where(*theirs, job.lane.is_not(None)).distinct()).scalars().all()
+    lock(connection, sorted(left))
+    connection.execute(update(indexing_jobs).where(*theirs).values(ready_at=None, waits_for=None, lane=None))
+    elect(connection, left)
 
 
 def _make_known(connection: Connection, name: str, facts: JobTypeFacts) -> None:

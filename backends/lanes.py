@@ -1,6 +1,7 @@
 """Which job of a lane may run: the lane's head, chosen under the lane's row lock.
 
-Locks are taken in one order everywhere: a running job before its lane, lanes by name, a lane before its pending jobs.
+Locks are taken in one order everywhere: a running or unexamined job before its lane, lanes by name and once in a
+transaction, a lane before what waits in it. Whoever holds a lane does not wait for a pending job that others may hold.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from .dialects import AnyRow, insert_for
 from .job import Status
-from .statements import ORDER
+from .statements import IS_PENDING, IS_RUNNING, ORDER, waits_for
 from .tables import indexing_jobs, lanes, now
 
 job = indexing_jobs.c
@@ -33,6 +34,8 @@ def elect(connection: Connection, names: Iterable[str]) -> int:
 
 def lock(connection: Connection, names: Sequence[str]) -> dict[str, int | None]:
     """Lock the rows of these lanes in name order, making those that are missing; returns their heads."""
+    if not names:
+        return {}
     connection.execute(insert_for(connection, lanes).on_conflict_do_nothing(), [{"name": name} for name in names])
     rows = connection.execute(
         select(lanes.c.name, lanes.c.head).where(lanes.c.name.in_(names)).order_by(lanes.c.name).with_for_update()
@@ -44,13 +47,13 @@ def _elect_in_one(connection: Connection, name: str, head: int | None) -> int:
     holder = _holder(connection, name, head)
     if holder is not None and holder.status == Status.RUNNING:
         return 0
-    best = _best_waiting(connection, name)
-    if best is None:
-        return 0
-    if holder is not None and not (_rank(best) < _rank(holder) and _demote(connection, holder.id)):
-        return 0
-    _promote(connection, name, best.id)
-    return 1
+    while (best := _best_waiting(connection, name)) is not None:
+        if holder is not None and not (_rank(best) < _rank(holder) and _demote(connection, holder.id)):
+            return 0
+        holder = None
+        if _promote(connection, name, best.id):
+            return 1
+    return 0
 
 
 def _holder(connection: Connection, name: str, head: int | None) -> AnyRow | None:
@@ -59,7 +62,7 @@ def _holder(connection: Connection, name: str, head: int | None) -> AnyRow | Non
         return None
     return connection.execute(
         select(job.id, job.status, job.priority, job.created_at).where(
-            job.id == head, job.lane == name, (job.status == Status.RUNNING) | job.ready_at.is_not(None)
+            job.id == head, job.lane == name, IS_RUNNING | job.ready_at.is_not(None)
         )
     ).first()
 
@@ -67,7 +70,7 @@ def _holder(connection: Connection, name: str, head: int | None) -> AnyRow | Non
 def _best_waiting(connection: Connection, name: str) -> AnyRow | None:
     return connection.execute(
         select(job.id, job.priority, job.created_at)
-        .where(job.lane == name, job.status == Status.PENDING, job.waits_for == "lane")
+        .where(job.lane == name, waits_for("lane"))
         .order_by(*ORDER)
         .limit(1)
     ).first()
@@ -78,19 +81,24 @@ def _rank(row: AnyRow) -> tuple[Any, ...]:
 
 
 def _demote(connection: Connection, job_id: int) -> bool:
-    """Send a head that has not started back behind its betters; False when it was claimed meanwhile."""
-    demoted = connection.execute(
+    """Send a head that has not started back behind its betters; False when it was claimed, or is about to be."""
+    free = select(job.id).where(job.id == job_id, IS_PENDING, job.ready_at.is_not(None))
+    if connection.execute(free.with_for_update(skip_locked=True, key_share=True)).first() is None:
+        return False
+    connection.execute(update(indexing_jobs).where(job.id == job_id).values(ready_at=None, waits_for="lane"))
+    return True
+
+
+def _promote(connection: Connection, name: str, job_id: int) -> bool:
+    """Make a waiting job the lane's head; False when it went elsewhere since it was looked at."""
+    promoted = connection.execute(
         update(indexing_jobs)
-        .where(job.id == job_id, job.status == Status.PENDING, job.ready_at.is_not(None))
-        .values(ready_at=None, waits_for="lane")
+        .where(job.id == job_id, job.lane == name, waits_for("lane"))
+        .values(ready_at=now(), waits_for=None)
     )
-    return demoted.rowcount == 1
-
-
-def _promote(connection: Connection, name: str, job_id: int) -> None:
-    connection.execute(
-        update(indexing_jobs).where(job.id == job_id).values(ready_at=now(), waits_for=None)
-    )
+    if promoted.rowcount != 1:
+        return False
     connection.execute(
         update(lanes).where(lanes.c.name == bindparam("lane_name")).values(head=job_id), {"lane_name": name}
     )
+    return True

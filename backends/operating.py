@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import and_, delete, false, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from .dialects import AnyRow, insert_for
 from .ending import tally
 from .job import FINAL, Status, legal_before
 from .lanes import elect, lock
-from .statements import later
+from .statements import IS_PENDING, IS_RUNNING, later
 from .tables import count_deltas, counts, indexing_jobs, job_attempts, now
 
 job = indexing_jobs.c
@@ -38,7 +38,7 @@ class RetryAnswer(StrEnum):
 
 
 def cancel(connection: Connection, job_id: int) -> CancelAnswer:
-    """Cancel a queued job, or ask a running one to stop. The lane is locked before the job, as everywhere."""
+    """Cancel a queued job, or ask a running one to stop."""
     while True:
         row = _look(connection, job_id)
         if row is None:
@@ -59,16 +59,35 @@ def _look(connection: Connection, job_id: int) -> AnyRow | None:
 def _ask_to_stop(connection: Connection, job_id: int) -> bool:
     asked = connection.execute(
         update(indexing_jobs)
-        .where(job.id == job_id, job.status == Status.RUNNING)
+        .where(job.id == job_id, IS_RUNNING)
         .values(cancel_requested_at=func.coalesce(job.cancel_requested_at, now()))
     )
     return asked.rowcount == 1
 
 
 def _cancel_queued(connection: Connection, row: AnyRow) -> bool:
-    if row.lane:
-        lock(connection, [row.lane])
-    cancelled = connection.execute(
+    """Cancel it where it was seen waiting, the lane locked first; False when it is being claimed or examined just now.
+
+    Whoever examines it may want its lane: so it is waited for without the lane in hand.
+    """
+    seen = select(job.id).where(job.id == row.id, IS_PENDING, job.lane.is_not_distinct_from(row.lane))
+    with connection.begin_nested() as attempt:
+        if row.lane:
+            lock(connection, [row.lane])
+        free = connection.execute(seen.with_for_update(skip_locked=True)).first() is not None
+        if free:
+            _cancel_held(connection, row)
+        else:
+            attempt.rollback()
+    if not free:
+        with connection.begin_nested() as pause:
+            connection.execute(select(job.id).where(job.id == row.id).with_for_update(read=True))
+            pause.rollback()
+    return free
+
+
+def _cancel_held(connection: Connection, row: AnyRow) -> None:
+    connection.execute(
         update(indexing_jobs)
         .where(job.id == row.id, job.status.in_(legal_before(Status.CANCELLED, "cancel")))
         .values(
@@ -80,11 +99,8 @@ def _cancel_queued(connection: Connection, row: AnyRow) -> bool:
             error_message="cancelled before it ran",
         )
     )
-    if cancelled.rowcount != 1:
-        return False
     tally(connection, {(row.program_id, Status.CANCELLED): 1})
     elect(connection, [row.lane] if row.lane else [])
-    return True
 
 
 def retry(connection: Connection, job_id: int) -> RetryAnswer:
@@ -123,7 +139,7 @@ def prune(connection: Connection, retention: Mapping[Status, float], batch: int,
         .order_by(job.id)
         .limit(batch)
     ).all()
-    old = or_(*(and_(job.status == status, job.completed_at < later(-age)) for status, age in retention.items()))
+    old = or_(false(), *(and_(job.status == status, job.completed_at < later(-age)) for status, age in retention.items()))
     gone = connection.execute(
         delete(indexing_jobs)
         .where(job.id.in_([row.id for row in looked_at if row.status in FINAL]), old)

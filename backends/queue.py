@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 from . import fleet, hot, reading, statements
 from .admission import admit, seconds_until_due
@@ -32,6 +33,9 @@ from .tables import indexing_jobs
 
 job = indexing_jobs.c
 Answer = TypeVar("Answer")
+
+EXAMINED_AT_LEAST = 100
+"""Jobs that a claim examines when nothing is ready, however few it wants: most may be nothing for it."""
 
 
 class Renewed(NamedTuple):
@@ -100,7 +104,10 @@ class Queue:
     def settle_and_claim(
         self, done_tag: str, finished: Sequence[tuple[Job, Outcome]], tag: str, job_types: Sequence[str], limit: int
     ) -> Cycle:
-        """Settle what is finished and claim what is next, in one transaction."""
+        """Settle what is finished and claim what is next, in one transaction.
+
+        A claim that finds nothing ready admits first, unless something was settled: lanes are locked once in a transaction.
+        """
         parameters = self._claim_parameters(done_tag, tag, job_types)
         short = [each for each, outcome in finished if outcome.kind is Kind.COMPLETED and each.lane is None]
         rest = [pair for pair in finished if pair[1].kind is not Kind.COMPLETED or pair[0].lane is not None]
@@ -131,19 +138,19 @@ class Queue:
             rows = connection.execute(statements.ended(mine, skip_locked=False)).all()
             settled |= {one.job_id for one in self._end(connection, rows, lambda row: outcomes[row.id])}
         lost = [each for each in [*short, *(each for each, _ in rest)] if each.id not in settled]
-        return Cycle(lost, self._claim(connection, limit, parameters))
+        return Cycle(lost, self._claim(connection, limit, parameters, admitting=not short and not rest))
 
     def _settle_short(self, connection: Connection, done: list[Job], parameters: dict[str, Any]) -> set[int]:
         settle = hot.settle_on_sqlite if self._one_writer else hot.settle_on_postgres
         return settle(connection, done, parameters)
 
-    def _claim(self, connection: Connection, limit: int, parameters: dict[str, Any]) -> list[Job]:
+    def _claim(self, connection: Connection, limit: int, parameters: dict[str, Any], admitting: bool) -> list[Job]:
         """Claim; when nothing is ready, admit first what may be."""
         if not limit:
             return []
         statement = hot.claim_of(limit, self._one_writer)
         rows = connection.execute(statement, parameters).all()
-        if not rows and admit(connection, limit):
+        if not rows and admitting and admit(connection, max(limit, EXAMINED_AT_LEAST)):
             rows = connection.execute(statement, parameters).all()
         return _in_order([Job._make(row) for row in rows])
 
@@ -338,6 +345,8 @@ class Queue:
             if is_unavailable(error):
                 raise DatabaseUnavailable(str(error.orig).strip()) from error
             raise
+        except NoFreeConnection as error:
+            raise DatabaseUnavailable(f"all connections of this process are in use: {error}") from error
 
 
 _RENEW = statements.renew()
