@@ -6,28 +6,41 @@ whose time has come, and gives each its reason to wait, or none.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import String, bindparam, cast, func, null, select, update
+from sqlalchemy import String, bindparam, case, cast, false, func, null, or_, select, update
 from sqlalchemy.engine import Connection
 
 from .dialects import AnyRow, one_writer
-from .job import Status
 from .lanes import elect
+from .statements import IS_PENDING, waits_for
 from .tables import indexing_jobs, job_types, now
 
 job = indexing_jobs.c
 LANE_FIELDS = ("program_id", "user_id", "folder_id", "job_type")
 """What a lane's template may name."""
 
-_UNEXAMINED = (job.status == Status.PENDING) & job.ready_at.is_(None) & job.waits_for.is_(None)
+LONGEST_NAME = 500
+"""Characters of a lane's or a job type's name: an index takes about 2,700 bytes, and one row must not stop admission."""
+
+_UNEXAMINED = IS_PENDING & job.ready_at.is_(None) & job.waits_for.is_(None)
 
 
 def lane_of(template: str | None, row: Any) -> str | None:
-    """The lane of a job: its type's template filled with the job's own values; None without a template."""
-    return template.format(**{field: getattr(row, field) for field in LANE_FIELDS}) if template else None
+    """The lane of a job: its type's template filled with the job's own values; None without a template.
+
+    The end of a long name is replaced by its hash.
+    """
+    if not template:
+        return None
+    name = template.format(**{field: getattr(row, field) for field in LANE_FIELDS})
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{name[:LONGEST_NAME - len(digest) - 1]}:{digest}"
 
 
 def admit(connection: Connection, limit: int) -> int:
@@ -37,7 +50,8 @@ def admit(connection: Connection, limit: int) -> int:
     rows = _locked(connection, _UNEXAMINED, job.id, limit)
     rows += _locked(
         connection,
-        (job.status == Status.PENDING) & (job.waits_for == "time") & (job.scheduled_at <= now()),
+        # The clock is read once, in a subquery: the server compares no index with a function that may change by the row.
+        waits_for("time") & (job.scheduled_at <= select(now()).scalar_subquery()),
         job.scheduled_at,
         limit,
     )
@@ -48,7 +62,10 @@ def _locked(connection: Connection, where: Any, first: Any, limit: int) -> list[
     return list(
         connection.execute(
             select(
-                job.id, *(job[field] for field in LANE_FIELDS), (job.scheduled_at > now()).label("early"),
+                job.id,
+                *(job[field] for field in LANE_FIELDS),
+                (job.scheduled_at > now()).label("early"),
+                _outlandish(connection).label("outlandish"),
             )
             .where(where)
             .order_by(first)
@@ -66,20 +83,25 @@ def _place(connection: Connection, rows: list[AnyRow]) -> int:
     for row in rows:
         kind = known.get(row.job_type)
         lane = lane_of(kind.lane, row) if kind else None
-        reason = "handler" if kind is None else "time" if row.early else "lane" if lane else None
+        reason = _reason(row, lane) if kind else "name" if len(row.job_type) > LONGEST_NAME else "handler"
         placed["waiting" if reason else "ready"].append({"b_id": row.id, "b_lane": lane, "b_reason": reason})
         if reason == "lane" and lane:
             touched.add(lane)
+    _bring_within_reach(connection, [row.id for row in rows if row.outlandish])
     _write(connection, placed["waiting"], ready_at=null())
     _write(connection, placed["ready"], ready_at=now())
     return len(placed["ready"]) + elect(connection, touched)
+
+
+def _reason(row: AnyRow, lane: str | None) -> str | None:
+    return "time" if row.early else "lane" if lane else None
 
 
 def _write(connection: Connection, rows: list[dict[str, Any]], *, ready_at: Any) -> None:
     if rows:
         connection.execute(
             update(indexing_jobs)
-            .where(job.id == bindparam("b_id"), job.status == Status.PENDING)
+            .where(job.id == bindparam("b_id"), IS_PENDING)
             .values(lane=bindparam("b_lane"), waits_for=bindparam("b_reason"), ready_at=ready_at),
             rows,
         )
@@ -89,33 +111,58 @@ def seconds_until_due(connection: Connection) -> float | None:
     """Seconds until the earliest job that waits for its time is due (never negative); None when none waits."""
     earliest, clock = connection.execute(
         select(
-            select(func.min(job.scheduled_at)).where(job.status == Status.PENDING, job.waits_for == "time").scalar_subquery(),
+            select(func.min(job.scheduled_at)).where(waits_for("time")).scalar_subquery(),
             now(),
         )
     ).one()
     return None if earliest is None else max(0.0, (earliest - clock).total_seconds())
 
 
-_TIMES: tuple[str, ...] = ("created_at", "scheduled_at")
 _ONE_FORM = "____-__-__ __:__:__.______+00:00"
 
 
 def _normalise_foreign_times(connection: Connection, limit: int) -> None:
     """Bring time texts that other programs wrote into the one sortable form; what cannot be read counts as now."""
-    for name in _TIMES:
-        text = cast(job[name], String)
-        foreign = connection.execute(
-            select(job.id, text.label("text"))
-            .where(_UNEXAMINED, job[name].is_not(None), text.not_like(_ONE_FORM))
-            .limit(limit)
-        ).all()
-        for row in foreign:
-            connection.execute(update(indexing_jobs).where(job.id == row.id).values({name: _moment(row.text)}))
+    texts = {name: cast(job[name], String) for name in ("created_at", "scheduled_at")}
+    next_ones = select(job.id).where(_UNEXAMINED).order_by(job.id).limit(limit)
+    foreign = connection.execute(
+        select(job.id, *(text.label(name) for name, text in texts.items())).where(
+            job.id.in_(next_ones), or_(*(text.not_like(_ONE_FORM) for text in texts.values()))
+        )
+    ).all()
+    for row in foreign:
+        values = {name: _moment(row._mapping[name]) for name in texts if row._mapping[name] is not None}
+        connection.execute(update(indexing_jobs).where(job.id == row.id).values(values))
 
 
 def _moment(text: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         return clock()
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+_EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def _outlandish(connection: Connection) -> Any:
+    """Postgres knows infinity, years before Christ and after 9999; a program that reads them fails."""
+    if one_writer(connection):
+        return false()
+    return func.coalesce(or_(*(_out_of_reach(job[name]) for name in ("created_at", "scheduled_at"))), false())
+
+
+def _out_of_reach(time: Any) -> Any:
+    return (time < _EARLIEST) | (time > _LATEST)
+
+
+def _bring_within_reach(connection: Connection, ids: list[int]) -> None:
+    """Times that no program can read: the far future becomes the last year there is, everything else counts as now."""
+    if ids:
+        far = case((job.scheduled_at > _LATEST, _LATEST), (job.scheduled_at < _EARLIEST, now()), else_=job.scheduled_at)
+        connection.execute(
+            update(indexing_jobs)
+            .where(job.id.in_(ids))
+            .values(scheduled_at=far, created_at=case((_out_of_reach(job.created_at), now()), else_=job.created_at))
+        )
