@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select, func, literal_column, select
+from sqlalchemy import Select, func, literal, literal_column, select, union_all
 from sqlalchemy.engine import Connection
 
+from .admission import LONGEST_NAME
 from .dialects import AnyRow
 from .fleet import living
 from .job import FINAL, Status
+from .statements import IS_PENDING, IS_RUNNING, waits_for
 from .tables import count_deltas, counts, indexing_jobs, job_attempts, lanes, now
 
 job = indexing_jobs.c
@@ -131,7 +134,7 @@ def _view(row: AnyRow) -> JobView:
 def _decoded(text: str | None) -> dict[str, Any]:
     try:
         value = json.loads(text) if text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"invalid": text}
     return value if isinstance(value, dict) else {"invalid": text}
 
@@ -146,7 +149,7 @@ def attempts(connection: Connection, job_id: int) -> list[AttemptView]:
 def count(connection: Connection, program_id: int | None) -> Counts:
     """The counters, of one program or of all; costs the same however long the history is."""
     totals = _totals(connection, program_id)
-    running = _how_many(connection, program_id, job.status == Status.RUNNING)
+    running = totals.get(Status.RUNNING, 0)
     final = sum(totals.get(status, 0) for status in FINAL)
     return Counts(
         pending=max(0, totals.get("created", 0) - final - running),
@@ -154,35 +157,36 @@ def count(connection: Connection, program_id: int | None) -> Counts:
         completed=totals.get(Status.COMPLETED, 0),
         failed=totals.get(Status.FAILED, 0),
         cancelled=totals.get(Status.CANCELLED, 0),
-        scheduled=_how_many(connection, program_id, _WAITING & (job.waits_for == "time")),
-        waiting=_how_many(connection, program_id, _WAITING & (job.waits_for == "lane")),
+        scheduled=totals.get("scheduled", 0),
+        waiting=totals.get("waiting", 0),
         oldest_pending=_oldest_pending(connection, program_id),
     )
 
 
-_WAITING = job.status == Status.PENDING
-
-
 def _totals(connection: Connection, program_id: int | None) -> dict[str, int]:
-    totals: dict[str, int] = {}
-    for table, amount in ((counts, counts.c.total), (count_deltas, count_deltas.c.change)):
-        statement = select(table.c.counter, func.sum(amount)).group_by(table.c.counter)
-        if program_id is not None:
-            statement = statement.where(table.c.program_id == program_id)
-        for counter, total in connection.execute(statement):
-            totals[counter] = totals.get(counter, 0) + int(total)
+    """The counters, and what is counted each time; one statement, so that nobody folds or claims in between."""
+    appended = [_summed(table.c.counter, amount, table.c.program_id, program_id)
+                for table, amount in ((counts, counts.c.total), (count_deltas, count_deltas.c.change))]
+    present = [_how_many("running", IS_RUNNING, program_id), _how_many("scheduled", waits_for("time"), program_id),
+               _how_many("waiting", waits_for("lane"), program_id)]
+    totals: Counter[str] = Counter()
+    for counter, total in connection.execute(union_all(*appended, *present)):
+        totals[counter] += int(total)
     return totals
 
 
-def _how_many(connection: Connection, program_id: int | None, where: Any) -> int:
-    statement = select(func.count()).select_from(indexing_jobs).where(where)
-    if program_id is not None:
-        statement = statement.where(job.program_id == program_id)
-    return connection.execute(statement).scalar_one()
+def _summed(counter: Any, amount: Any, program: Any, program_id: int | None) -> Select[Any]:
+    statement: Select[Any] = select(counter, func.sum(amount)).group_by(counter)
+    return statement if program_id is None else statement.where(program == program_id)
+
+
+def _how_many(name: str, where: Any, program_id: int | None) -> Any:
+    statement = select(literal(name), func.count()).select_from(indexing_jobs).where(where)
+    return statement if program_id is None else statement.where(job.program_id == program_id)
 
 
 def _oldest_pending(connection: Connection, program_id: int | None) -> JobView | None:
-    statement = _jobs().where(_WAITING).order_by(job.id).limit(1)
+    statement = _jobs().where(IS_PENDING).order_by(job.id).limit(1)
     if program_id is not None:
         statement = statement.where(job.program_id == program_id)
     row = connection.execute(statement).first()
@@ -226,6 +230,8 @@ def _why_pending(connection: Connection, row: AnyRow) -> list[str]:
         return [_why_in_lane(connection, row)]
     if row.waits_for == "handler":
         return [f"no supervisor has ever served job type {row.job_type!r}; add it to job_types in jobqueue.yaml"]
+    if row.waits_for == "name":
+        return [f"its job type's name is longer than {LONGEST_NAME} characters, which no handler has"]
     return ["not yet examined; maintenance of any running supervisor does that within its poll_interval"]
 
 
