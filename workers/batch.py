@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from backends import DatabaseUnavailable, Job, Kind, Outcome
+from backends import Job, Kind, Outcome
 
 SLOW = 0.1
 """Seconds after which a running job counts as slow: what is finished is settled, what was not started is handed back."""
@@ -67,25 +67,31 @@ class Helper:
         self._settle = settle
         self._batch: Batch | None = None
         self._in_hand = threading.Event()
+        self._settling = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def watch(self, batch: Batch | None) -> None:
-        """Look after this batch from now on; None: nothing to look after."""
+    def watch(self, batch: Batch) -> None:
+        """Look after this batch from now on."""
         self._batch = batch
-        if batch is None:
-            self._in_hand.clear()
-            return
         self._in_hand.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="jobqueue-helper", daemon=True)
             self._thread.start()
+
+    def stop_watching(self) -> None:
+        """Nothing is to be looked after. Waits for what is just being settled, so that it is put back if that fails."""
+        self._in_hand.clear()
+        with self._settling:
+            self._batch = None
 
     def _run(self) -> None:
         done_before: tuple[Batch | None, int] = (None, -1)
         while self._in_hand.wait():
             batch = self._batch
             if batch is not None and (batch, batch.ran) == done_before:
-                self._relieve(batch)
+                with self._settling:
+                    if self._batch is batch:
+                        self._relieve(batch)
             done_before = (batch, batch.ran if batch else -1)
             _PAUSE.wait(SLOW / 2)
 
@@ -93,10 +99,11 @@ class Helper:
         waiting = batch.take_waiting()
         finished = batch.take_finished() + handed_back(waiting)
         if finished:
+            # Whether the server did it is unknown after an error, so what was handed back is not started here any more:
+            # it is put back as finished, and the main thread, which settles it again, meets whatever stood in the way.
             try:
                 self._settle(batch, finished)
-            except DatabaseUnavailable:
-                # Whether the server did it is unknown, so what was handed back must not be started here any more.
+            except Exception:
                 batch.put_back(finished)
 
 

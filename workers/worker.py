@@ -73,16 +73,18 @@ class Worker:
         """Work until told to leave."""
         self._get_ready()
         while not self._leaving():
+            empty_handed = self._batch is None
             batch = self._turn()
             if batch is not None:
                 self._work_off(batch)
-            elif not self._leaving():
+            elif empty_handed and not self._leaving():
                 self._rest()
         self._leave()
         return 0
 
     def _get_ready(self) -> None:
         self._enter(Phase.STARTING)
+        self._signalled = _signal_pipe()
         signal.signal(signal.SIGTERM, self._on_term)
         self._title("starting")
         self._handlers = {spec.job_type: resolve(spec.target) for spec in self._settings.handlers}
@@ -166,12 +168,16 @@ class Worker:
     def _work_off(self, batch: Batch) -> None:
         """Run the batch's jobs one after the other."""
         began = time.monotonic()
-        self._helper.watch(None if batch.single else batch)
+        if not batch.single:
+            self._helper.watch(batch)
         laned = False
         while not self._told_to_leave and (job := batch.start()) is not None:
             laned = job.lane is not None
             batch.finish(job, self._attempt(batch, job))
-        self._helper.watch(None)
+        if not batch.single:
+            self._current = (0, 0, 0.0)
+            self._enter(Phase.SETTLING)
+            self._helper.stop_watching()
         self._size = 1 if laned else next_size(self._size, batch.ran, time.monotonic() - began)
 
     def _attempt(self, batch: Batch, job: Job) -> Outcome:
@@ -197,11 +203,12 @@ class Worker:
         self._enter(Phase.IDLE)
         self._title("idle")
         patience = self._settings.poll_interval * self._random.uniform(0.8, 1.2)
-        ready, _, _ = select.select([self._wake, self._life], [], [], patience)
+        ready, _, _ = select.select([self._wake, self._life, self._signalled], [], [], patience)
         if self._life in ready and not os.read(self._life, 1):
             self._told_to_leave = True
-        if self._wake in ready:
-            os.read(self._wake, 4096)
+        for pipe in (self._wake, self._signalled):
+            if pipe in ready:
+                os.read(pipe, 4096)
 
     def _leave(self) -> None:
         """Settle what is finished and hand back what was not started."""
@@ -220,6 +227,14 @@ class Worker:
 
     def _title(self, doing: str) -> None:
         setproctitle(f"jobqueue: worker {self._settings.process_id} [{doing}]")
+
+
+def _signal_pipe() -> int:
+    """The read end of a pipe that each signal writes to: a signal in mid-select only makes Python select again."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    return reader
 
 
 def _run(handler: Handler, context: LiveContext) -> Outcome:
