@@ -128,6 +128,10 @@ class LiveContext:
 
 def _stored(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: value.replace("\0", "\ufffd")[:2000] if isinstance(value, str) else max(0, min(int(value), 2**31 - 1))
+        name: _storable(value) if isinstance(value, str) else max(0, min(int(value), 2**31 - 1))
         for name, value in values.items()
     }
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "\ufffd")[:2000].encode("utf-8", "replace").decode("utf-8")

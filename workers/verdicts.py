@@ -13,8 +13,8 @@ class RetryLater(Exception):
     """Run this job again after `after` seconds; spends no retry."""
 
     def __init__(self, after: float, reason: str = "") -> None:
-        super().__init__(reason or f"asked to run again in {after:g} s")
-        self.after = after
+        self.after = max(0.0, float(after))
+        super().__init__(reason or f"asked to run again in {self.after:g} s")
 
 
 class Cancel(Exception):
@@ -28,11 +28,11 @@ class GiveUp(Exception):
 def outcome_of(error: BaseException) -> Outcome:
     """What an attempt came to whose handler raised `error`. Never raises, whatever the error's own methods do."""
     if isinstance(error, RetryLater):
-        return Outcome(Kind.SNOOZED, _words(error), after=max(0.0, float(error.after)))
+        return Outcome(Kind.SNOOZED, _words(error), after=error.after)
     if isinstance(error, Cancel):
         return Outcome(Kind.CANCELLED, _words(error) or "cancelled by its handler")
     if isinstance(error, GiveUp):
-        return Outcome(Kind.GAVE_UP, _words(error), _trace(error))
+        return Outcome(Kind.GAVE_UP, _words(error) or "gave up", _trace(error))
     if isinstance(error, LeaseLost | DatabaseUnavailable):
         return Outcome(Kind.INTERRUPTED, _named(error))
     return Outcome(Kind.FAILED, _named(error), _trace(error))
