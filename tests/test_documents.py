@@ -77,7 +77,8 @@ def unknown_words(text: str) -> list[str]:
 
 def test_the_commands_of_a_page_are_found_wherever_they_stand(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("Try `supervisor jobs why ID`.\n```sh\n$ .venv/bin/supervisor status --json | jq\n```\n`supervisor/` is a folder\n")
+    shown = "```sh\n$ .venv/bin/supervisor status --json | jq\n```\n"
+    page.write_text(f"Try `supervisor jobs why ID`.\n{shown}`supervisor/` is a folder\n")
     assert commands(page) == ["status --json", "jobs why ID"]
     assert unknown_words("jobs vanish 1") == ["vanish"]
     assert unknown_words("jobs why 1 --loud") == ["--loud"]
