@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -64,12 +65,18 @@ class Clone:
         config.write_text(config.read_text().replace("job_types:\n", f"job_types:\n{line}"))
 
     def start(self, command: str) -> None:
-        """Start the supervisor with this command, and wait until it is healthy."""
+        """Start the supervisor with this command, and wait until its workers can claim."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 command.split(), cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
-        eventually(lambda: self.run("supervisor status", code=None).returncode == 0, within=40, every=0.2)
+        eventually(self._is_up, within=40)
+
+    def _is_up(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder / "log").read_text()
+        status = read_status(self.folder / ".jobqueue") or {}
+        return (status.get("pid"), status.get("state")) == (self.process.pid, "running")
 
     def drain(self) -> int:
         """Press Ctrl-C once; returns the exit code."""
@@ -118,8 +125,11 @@ class Clone:
         if self._queue is not None:
             self._queue.engine.dispose()
         if self.process is not None and self.process.poll() is None:
-            for each in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
-                each.kill()
+            children = psutil.Process(self.process.pid).children(recursive=True)
+            self.process.kill()
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
             self.process.wait(10)
 
 
