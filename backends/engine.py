@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import weakref
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from . import postgres, sqlite
+from .connections import BadDatabaseUrl, InheritedConnection, open_connections, remember_engine
+from .job import DatabaseUnavailable
 
-
-class BadDatabaseUrl(ValueError):
-    """The database URL cannot be used; the message says why and what would be right."""
-
-
-class InheritedConnection(RuntimeError):
-    """A connection opened before a fork was used after it."""
-
-
-_live: weakref.WeakSet[Any] = weakref.WeakSet()
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+__all__ = ["BadDatabaseUrl", "InheritedConnection", "as_unavailable", "is_unavailable", "open_connections", "open_engine"]
 
 
 def open_engine(
@@ -37,15 +28,16 @@ def open_engine(
 ) -> Engine:
     """An engine for `sqlite:///path` or `postgresql://...` (several hosts allowed); nothing is connected yet.
 
-    Times are seconds. `pooler` is `transaction` behind PgBouncer. `journal` and `autocheckpoint` (pages; 0: never) are
-    SQLite's. Raises `BadDatabaseUrl`.
+    Times are seconds; on SQLite `connect_timeout` is also the longest wait for one's turn to write. `pooler` is
+    `transaction` behind PgBouncer. `journal` and `autocheckpoint` (pages; 0: never) are SQLite's. Raises `BadDatabaseUrl`.
+    An engine works only in the process that opened it; in a forked child it raises `InheritedConnection`.
     """
-    scheme, _, rest = url.partition("://")
-    if scheme == "sqlite":
+    scheme, separator, rest = url.partition("://")
+    if scheme == "sqlite" and separator:
         engine = sqlite.make_engine(
             rest, journal=journal, autocheckpoint=autocheckpoint, wait=connect_timeout, pool_size=pool_size
         )
-    elif scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+    elif scheme in ("postgresql", "postgres", "postgresql+psycopg") and separator:
         engine = postgres.make_engine(
             f"postgresql://{rest}",
             pooler=pooler,
@@ -55,46 +47,29 @@ def open_engine(
             application_name=application_name,
         )
     else:
-        raise BadDatabaseUrl(f"{scheme or url!r} is not a database this program knows; use sqlite:///file.db or postgresql://...")
-    _guard(engine)
+        named = f"{scheme!r} is not a database this program knows" if separator else "this is not a database URL"
+        raise BadDatabaseUrl(f"{named}; use sqlite:///file.db or postgresql://user@host/database")
+    remember_engine(engine)
     return engine
-
-
-def _guard(engine: Engine) -> None:
-    """Count live connections, and refuse those that a fork carried over."""
-    _engines.add(engine)
-
-    @event.listens_for(engine, "connect")
-    def opened(connection: Any, record: Any) -> None:
-        record.info["pid"] = os.getpid()
-        _live.add(record)
-
-    @event.listens_for(engine, "begin")
-    def used(connection: Connection) -> None:
-        if connection.connection.info.get("pid") != os.getpid():
-            raise InheritedConnection("a database connection was carried over a fork; open an engine in the child")
-
-    @event.listens_for(engine, "close")
-    def closed(connection: Any, record: Any) -> None:
-        _live.discard(record)
-
-
-def _forget_inherited() -> None:
-    for engine in list(_engines):
-        engine.dispose(close=False)
-    _live.clear()
-
-
-os.register_at_fork(after_in_child=_forget_inherited)
-
-
-def open_connections() -> int:
-    """How many database connections this process holds open."""
-    return len(_live)
 
 
 def is_unavailable(error: BaseException) -> bool:
     """Whether an error means that the database could not be reached, did not answer in time, is read-only, locked or full."""
-    if not isinstance(error, DBAPIError):
-        return False
-    return error.connection_invalidated or sqlite.is_unavailable(error.orig) or postgres.is_unavailable(error.orig)
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or is_unavailable(error.orig or Exception())
+    if isinstance(error, DatabaseUnavailable | TimeoutError):
+        return True
+    return sqlite.is_unavailable(error) or postgres.is_unavailable(error)
+
+
+@contextmanager
+def as_unavailable() -> Iterator[None]:
+    """Raise `DatabaseUnavailable`, with the driver's words, for an error for which `is_unavailable` says so."""
+    try:
+        yield
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:
+        if is_unavailable(error):
+            raise DatabaseUnavailable(str(getattr(error, "orig", error)).strip()) from error
+        raise

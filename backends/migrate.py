@@ -6,8 +6,7 @@ Alembic does the work, with its own version table, so that a host application's 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,13 +15,15 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, select, text
-from sqlalchemy.exc import DBAPIError
 
-from .engine import is_unavailable
-from .job import DatabaseUnavailable, SchemaMismatch
+from .engine import as_unavailable
+from .job import SchemaMismatch
+from .postgres import allow
 from .tables import indexing_jobs, metadata
 
 VERSION_TABLE = "jobqueue_version"
+LONGEST_UPGRADE = 600.0
+"""Seconds for one statement of a migration, and for waiting until another process's upgrade is through."""
 _LOCK = 0x6A6F6271  # "jobq": one key for every installation in a Postgres database
 
 
@@ -45,7 +46,7 @@ def head() -> str:
 
 def current(engine: Engine) -> str | None:
     """The schema that the database has; None when it has none of ours. Raises `DatabaseUnavailable`."""
-    with _reachable():
+    with as_unavailable():
         return _read(engine)
 
 
@@ -71,13 +72,16 @@ def upgrade(engine: Engine) -> Migration:
     Any number of processes may call this at once. Raises `SchemaMismatch` for a newer schema or tables that are not ours,
     and `DatabaseUnavailable`.
     """
-    with _reachable():
+    with as_unavailable():
         return _upgrade(engine)
 
 
 def _upgrade(engine: Engine) -> Migration:
+    if _read(engine) == head():
+        return Migration(head(), head())
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
+            allow(connection, LONGEST_UPGRADE)
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         before = _version(connection)
         _refuse_strangers(connection, before)
@@ -144,13 +148,3 @@ def _config() -> Config:
 @cache
 def _known() -> frozenset[str]:
     return frozenset(each.revision for each in _script().walk_revisions())
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        if is_unavailable(error):
-            raise DatabaseUnavailable(str(error.orig).strip()) from error
-        raise

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import conninfo, errors, sql
 from psycopg.abc import PQGen
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError
+
+from .connections import BadDatabaseUrl, refuse_inherited, remember
+from .job import DatabaseUnavailable
 
 RV = TypeVar("RV")
 
-DISCONNECTED = ("08", "57P01", "57P02", "57P03", "25006", "53300")
+DISCONNECTED = ("08", "57P01", "57P02", "57P03", "25006")
 """SQLSTATEs (or their classes) after which a connection must not be used again: lost, shut down, starting, read-only."""
 
-BUSY = ("40001", "40P01", "55P03", "57014", "53100", "53200", "25P03", "25P04", "57P05")
-"""SQLSTATEs that say: not now. Serialisation, deadlock, lock or statement timeout, disk or memory full."""
+BUSY = ("40001", "40P01", "55P03", "57014", "53", "58", "25P03", "25P04", "57P05")
+"""SQLSTATEs that say: not now. Serialisation, deadlock, lock or statement timeout, disk, memory or connections used up."""
 
 MARGIN = 2.0
 """Seconds that the client waits longer than the server's own statement timeout."""
@@ -29,9 +37,16 @@ class BoundedConnection(psycopg.Connection[Any]):
     """
 
     deadline: float = 30.0
+    pooled: bool = False
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._opened_by = os.getpid()
+        remember(self)
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Wait as psycopg does; past the deadline close the connection and raise `OperationalError`."""
+        refuse_inherited(self._opened_by)
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         try:
@@ -40,30 +55,69 @@ class BoundedConnection(psycopg.Connection[Any]):
             self.pgconn.finish()
             raise psycopg.OperationalError(f"no answer from the server within {self.deadline:g} s") from None
 
+    def rollback(self) -> None:
+        """Roll back; in a forked child do nothing, for the transaction is the parent's."""
+        if self._opened_by == os.getpid():
+            super().rollback()
+
+    def close(self) -> None:
+        """Close it; in a forked child do nothing, for closing would end the parent's session."""
+        if self._opened_by == os.getpid():
+            super().close()
+
+    def leave_to_the_parent(self) -> None:
+        """Nothing to let go of: every further use is refused by `wait`."""
+
 
 def make_engine(
     url: str, *, pooler: str, statement_timeout: float, connect_timeout: float, pool_size: int, application_name: str
 ) -> Engine:
-    """An engine over psycopg with timeouts and keepalives set; several hosts mean the one that takes writes."""
-    pooled = pooler == "transaction"
-    arguments = _arguments(url, pooled, statement_timeout, connect_timeout, application_name)
+    """An engine over psycopg with timeouts and keepalives set; several hosts mean the one that takes writes.
 
-    def connect() -> psycopg.Connection[Any]:
+    Behind a transaction pooler nothing is asked for at start-up, so the server's own timeouts must be set there
+    (`ALTER ROLE ... SET statement_timeout`); the client's deadline holds in any case. Raises `BadDatabaseUrl`.
+    """
+    pooled = pooler == "transaction"
+    opened_by = os.getpid()
+    engine = create_engine(
+        "postgresql+psycopg://",
+        connect_args=_arguments(url, pooled, statement_timeout, connect_timeout, application_name),
+        hide_parameters=True,
+        use_native_hstore=False,
+        pool_size=pool_size,
+        max_overflow=4,
+        pool_timeout=connect_timeout,
+        pool_recycle=300,
+    )
+
+    def connect(dialect: Any, record: Any, positional: Any, arguments: dict[str, Any]) -> BoundedConnection:
+        refuse_inherited(opened_by)
         connection = BoundedConnection.connect(**arguments)
         connection.deadline = statement_timeout + MARGIN
-        if pooled:
-            connection.prepare_threshold = None
+        connection.pooled = pooled
         return connection
 
-    engine = create_engine(
-        "postgresql+psycopg://", creator=connect, hide_parameters=True, pool_size=pool_size, max_overflow=4, pool_recycle=300
-    )
+    def returned(connection: BoundedConnection | None, record: Any) -> None:
+        if connection is not None:
+            connection.deadline = statement_timeout + MARGIN
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "checkin", returned)
     event.listen(engine, "handle_error", _leave_lost_servers)
     return engine
 
 
+def allow(connection: Connection, seconds: float) -> None:
+    """Let each statement of this transaction, and each wait for a lock in it, take this long."""
+    own = connection.connection.driver_connection
+    assert isinstance(own, BoundedConnection)
+    own.deadline = seconds + MARGIN
+    for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(text("SELECT set_config(:name, :value, true)"), {"name": name, "value": f"{round(seconds * 1000)}ms"})
+
+
 def _arguments(url: str, pooled: bool, statement_timeout: float, connect_timeout: float, name: str) -> dict[str, Any]:
-    given = conninfo.conninfo_to_dict(url)
+    given = _parsed(url)
     arguments: dict[str, Any] = {
         "connect_timeout": max(2, round(connect_timeout)),
         "keepalives": 1,
@@ -75,15 +129,32 @@ def _arguments(url: str, pooled: bool, statement_timeout: float, connect_timeout
     }
     if "," in str(given.get("host", "")):
         arguments["target_session_attrs"] = "read-write"
-    if not pooled:
-        arguments["options"] = (
-            f"-c statement_timeout={round(statement_timeout * 1000)} -c lock_timeout=2s"
-            f" -c idle_in_transaction_session_timeout={round(2 * statement_timeout * 1000)} -c timezone=UTC"
-        )
-    return arguments | given
+    if pooled:
+        return arguments | given | {"prepare_threshold": None}
+    ours = (
+        f"-c statement_timeout={round(statement_timeout * 1000)} -c lock_timeout=2s"
+        f" -c idle_in_transaction_session_timeout={round(2 * statement_timeout * 1000)} -c timezone=UTC"
+    )
+    return arguments | given | {"options": f"{ours} {given.get('options', '')}".strip()}
+
+
+def _parsed(url: str) -> dict[str, Any]:
+    """libpq's own reading of the URL, which knows several hosts. Raises `BadDatabaseUrl`."""
+    try:
+        return dict(conninfo.conninfo_to_dict(url))
+    except psycopg.ProgrammingError as error:
+        # Raised outside, without the chain: libpq quotes the URL, password and all.
+        words = str(error).split('"')[0].strip().removesuffix(":")
+    raise BadDatabaseUrl(f"{masked(url)} cannot be read ({words}); write postgresql://user:password@host:5432/database")
+
+
+def masked(url: str) -> str:
+    """The URL without its password."""
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/?]*):.*@", r"\1:***@", url))
 
 
 def _leave_lost_servers(context: ExceptionContext) -> None:
+    # SQLAlchemy looks only at whether the connection is closed: a demoted primary would stay in the pool for ever.
     state = getattr(context.original_exception, "sqlstate", None) or ""
     if state.startswith(DISCONNECTED):
         context.is_disconnect = True
@@ -100,18 +171,28 @@ def is_unavailable(error: BaseException | None) -> bool:
 
 
 class Listener:
-    """One connection of its own that listens; `fileno` is readable when something was notified."""
+    """One connection of its own that listens; `fileno` is readable when something was notified.
+
+    Every method but `close` raises `DatabaseUnavailable` once the connection is lost; listen again then.
+    """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
 
     def fileno(self) -> int:
         """The socket to wait on."""
-        return self._connection.fileno()
+        with _as_unavailable():
+            return self._connection.fileno()
 
     def drain(self) -> list[str]:
-        """The payloads that have arrived. Raises `psycopg.OperationalError` when the connection is lost."""
-        return [note.payload for note in self._connection.notifies(timeout=0)]
+        """The payloads that have arrived since the last call; never waits."""
+        with _as_unavailable():
+            return [note.payload for note in self._connection.notifies(timeout=0)]
+
+    def ping(self) -> None:
+        """Ask the server for an answer: the only way to notice that it silently forgot us."""
+        with _as_unavailable():
+            self._connection.execute("SELECT 1")
 
     def close(self) -> None:
         """Stop listening."""
@@ -119,17 +200,28 @@ class Listener:
 
 
 def listen(engine: Engine, channel: str) -> Listener | None:
-    """Listen on `{channel}_{current schema}`; None behind a transaction pooler, where nobody can."""
-    borrowed = engine.raw_connection()
-    borrowed.detach()
-    connection: psycopg.Connection[Any] = borrowed.dbapi_connection  # type: ignore[assignment]
-    if connection.prepare_threshold is None:
-        connection.close()
-        return None
-    connection.rollback()
-    connection.autocommit = True
-    (schema,) = connection.execute("SELECT current_schema()").fetchone() or ("public",)
-    connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(f"{channel}_{schema}")))
-    return Listener(connection)
+    """Listen on `{channel}_{current schema}`; None behind a transaction pooler, where nobody can.
+
+    Raises `DatabaseUnavailable`.
+    """
+    with _as_unavailable():
+        borrowed = engine.raw_connection()
+        connection = borrowed.driver_connection
+        assert isinstance(connection, BoundedConnection)
+        if connection.pooled:
+            borrowed.close()
+            return None
+        borrowed.detach()
+        connection.rollback()
+        connection.autocommit = True
+        (schema,) = connection.execute("SELECT current_schema()").fetchone() or ("public",)
+        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(f"{channel}_{schema}")))
+        return Listener(connection)
 
 
+@contextmanager
+def _as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.Error, DBAPIError) as error:
+        raise DatabaseUnavailable(str(getattr(error, "orig", error)).strip()) from error

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
+import ctypes
+import logging
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import QueuePool
+
+from .connections import BadDatabaseUrl, InheritedConnection, refuse_inherited, remember
+from .job import DatabaseUnavailable
+from .turnstile import Turnstile, only_one
 
 try:
     from pysqlite3 import dbapi2 as driver
 except ImportError:  # no wheel for this platform: the interpreter's own library
     import sqlite3 as driver
 
+log = logging.getLogger("jobqueue.backends")
 
-class UnsafeFilesystem(Exception):
+NETWORKED = frozenset({
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.ceph",
+    "fuse.sshfs", "glusterfs", "fuse.glusterfs", "lustre", "gpfs", "beegfs",
+    "davfs", "fuse.davfs2", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone",
+})
+"""File systems on which SQLite's locks or shared memory do not hold between hosts (sqlite.org/wal.html)."""
+
+BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB = 5, 6, 8, 10, 11, 13, 14, 15, 26
+UNAVAILABLE = frozenset({BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL})
+CLOSE_AFTER = frozenset({IOERR, CORRUPT, FULL, NOTADB})
+LARGE_LOG = 64 * 2**20
+
+_open_at_fork: set[str] = set()
+
+
+class UnsafeFilesystem(BadDatabaseUrl):
     """SQLite's locks do not hold on the file system where the database lies."""
-
-
-NETWORKED = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "glusterfs", "ceph", "lustre"})
 
 
 def safe_for_wal(version: tuple[int, ...]) -> bool:
@@ -32,181 +50,292 @@ def safe_for_wal(version: tuple[int, ...]) -> bool:
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
 
-class Turnstile:
-    """Lets writing transactions of all processes through one at a time, in about the order they came.
+class TurnConnection(driver.Connection):  # type: ignore[misc]
+    """A connection whose writing transactions go through the turnstile, from BEGIN until after COMMIT or ROLLBACK.
 
-    Two locks on a neighbour file: whoever holds the first waits for the second, so that the one who leaves cannot push in
-    again. Measured with four writers: longest wait tens of milliseconds, where SQLite's own busy handler starves some.
+    SQLite's own busy handler is off: here each lock is asked for again every 1 to 2 ms until `wait` seconds have passed.
     """
 
-    def __init__(self, path: str, wait: float) -> None:
-        self._files = [os.open(f"{path}.{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) for name in ("queue", "turn")]
-        self._wait = wait
+    closed = False
+    opened_by: int
+    file: str
+    turnstile: Turnstile
+    wait: float
 
-    def enter(self) -> None:
-        """Wait for our turn. Raises `OperationalError` after the deadline."""
-        queue, turn = self._files
-        deadline = time.monotonic() + self._wait
-        self._take(queue, 0.0005, deadline)
-        try:
-            self._take(turn, 0.0001, deadline)
-        finally:
-            fcntl.flock(queue, fcntl.LOCK_UN)
-
-    def leave(self) -> None:
-        """Let the next one through."""
-        fcntl.flock(self._files[1], fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Give the files back."""
-        for file in self._files:
-            os.close(file)
-        self._files = []
-
-    def _take(self, file: int, pause: float, deadline: float) -> None:
-        while True:
-            try:
-                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EINTR):
-                    raise
-            if time.monotonic() > deadline:
-                raise driver.OperationalError(f"database is locked: no turn within {self._wait:g} s")
-            time.sleep(pause * random.uniform(0.5, 1.5))
-
-
-class TurnConnection(driver.Connection):  # type: ignore[misc]
-    """A connection whose writing transactions go through the turnstile."""
-
-    turnstile: Turnstile | None = None
-    has_turn = False
+    def take_charge(self, file: str, wait: float) -> None:
+        """Called once, when it is opened. Raises `OSError` when the turnstile's files cannot be made."""
+        self.opened_by = os.getpid()
+        self.file, self.wait, self.turnstile = file, wait, Turnstile(file)
+        remember(self)
 
     def begin_writing(self) -> None:
         """BEGIN IMMEDIATE in our turn; a foreign writer that knows no turnstile is waited for too."""
-        assert self.turnstile is not None
-        self.turnstile.enter()
-        self.has_turn = True
-        deadline = time.monotonic() + self.turnstile._wait
-        while True:
-            try:
-                self.execute("BEGIN IMMEDIATE")
-                return
-            except driver.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    self._leave()
-                    raise
-            time.sleep(random.uniform(0.001, 0.002))
+        refuse_inherited(self.opened_by)
+        deadline = time.monotonic() + self.wait
+        if not self.turnstile.enter(deadline):
+            raise driver.OperationalError(f"database is locked: no turn to write within {self.wait:g} s")
+        try:
+            _patiently(lambda: self.execute("BEGIN IMMEDIATE"), deadline)
+        except BaseException:
+            self.turnstile.leave()
+            raise
+
+    def begin_reading(self) -> None:
+        """BEGIN, with the snapshot taken at once: no statement after it can find the database locked."""
+        refuse_inherited(self.opened_by)
+        _patiently(self._take_snapshot, time.monotonic() + self.wait)
 
     def commit(self) -> None:
-        try:
-            super().commit()
-        finally:
-            if not self.in_transaction:
-                self._leave()
+        """Commit, then let the next writer through; readers are waited for where the journal needs it."""
+        refuse_inherited(self.opened_by)
+        _patiently(super().commit, time.monotonic() + self.wait)
+        self.turnstile.leave()
 
     def rollback(self) -> None:
+        """Roll back, then let the next writer through; in a forked child do nothing, as for `close`."""
+        if self.opened_by != os.getpid():
+            return
         try:
             super().rollback()
         finally:
-            self._leave()
+            self.turnstile.leave()
 
     def close(self) -> None:
-        super().close()
-        self._leave()
-        if self.turnstile is not None:
+        """Close it; in a forked child do nothing, for the library would act on locks that are the parent's."""
+        if self.opened_by != os.getpid():
+            return
+        try:
+            super().close()
+        finally:
+            self.closed = True
             self.turnstile.close()
-            self.turnstile = None
 
-    def _leave(self) -> None:
-        if self.has_turn and self.turnstile is not None:
-            self.has_turn = False
-            self.turnstile.leave()
+    def leave_to_the_parent(self) -> None:
+        """Let go of the turnstile's files without unlocking them, and never open this database file in this process."""
+        self.turnstile.abandon()
+        _open_at_fork.add(self.file)
+
+    def _take_snapshot(self) -> None:
+        self.execute("BEGIN")
+        try:
+            self.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+        except BaseException:
+            super().rollback()
+            raise
+
+
+def _patiently(attempt: Callable[[], object], deadline: float) -> None:
+    while True:
+        try:
+            attempt()
+            return
+        except driver.OperationalError as error:
+            if _code(error) not in (BUSY, LOCKED) or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.001, 0.002))
 
 
 def make_engine(path: str, *, journal: str, autocheckpoint: int, wait: float, pool_size: int) -> Engine:
-    """An engine for the file at `/path` (one slash is the URL's own)."""
-    file = os.path.abspath(path.removeprefix("/") if not path.startswith("//") else path[1:])
-    wal = journal == "wal" and safe_for_wal(driver.sqlite_version_info)
+    """An engine for the path of a `sqlite://` URL: `/relative` or `//absolute`. Raises `BadDatabaseUrl`."""
+    file = _file(path)
+    wal = journal == "wal" and _warned_if_unsafe()
+    opened_by = os.getpid()
 
-    def connect() -> Any:
-        _refuse_networks(file)
-        if not os.path.exists(file):
-            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection = driver.connect(file, isolation_level=None, timeout=0, check_same_thread=False, factory=TurnConnection)
-        connection.turnstile = Turnstile(file, wait)
-        _configure(connection, wal, autocheckpoint)
-        return connection
+    def connect() -> TurnConnection:
+        refuse_inherited(opened_by)
+        return _connect(file, wal, autocheckpoint, wait)
 
     engine = create_engine(
-        "sqlite://", module=driver, creator=connect, hide_parameters=True, pool_size=pool_size, max_overflow=8,
+        URL.create("sqlite", database=file),
+        module=driver,
+        creator=connect,
+        hide_parameters=True,
         poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=8,
+        pool_timeout=wait,
     )
     event.listen(engine, "begin", _begin)
+    event.listen(engine, "before_cursor_execute", _refuse_inherited)
+    event.listen(engine, "handle_error", _close_after_damage)
     return engine
 
 
-def _configure(connection: Any, wal: bool, autocheckpoint: int) -> None:
-    connection.execute("PRAGMA busy_timeout = 2000")
-    connection.execute(f"PRAGMA journal_mode = {'wal' if wal else 'delete'}")
-    connection.execute(f"PRAGMA synchronous = {'FULL' if wal else 'EXTRA'}")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {autocheckpoint}")
-    connection.execute("PRAGMA busy_timeout = 0")
+def _file(path: str) -> str:
+    """The one name of the file: two names for it would mean two turnstiles."""
+    if "?" in path:
+        raise BadDatabaseUrl("a SQLite URL takes no options after `?` here; set them under `database:`")
+    if not path.startswith("/") or path == "/" or ":memory:" in path:
+        raise BadDatabaseUrl("SQLite needs a file that processes can share: sqlite:///relative.db or sqlite:////absolute.db")
+    return os.path.realpath(path[1:])
+
+
+def _warned_if_unsafe() -> bool:
+    safe = safe_for_wal(driver.sqlite_version_info)
+    if not safe:
+        log.warning(
+            "SQLite %s can corrupt a database in WAL mode; using the rollback journal, which is slower."
+            " Install pysqlite3>=0.6.1, or a Python with SQLite 3.51.3 or later.",
+            driver.sqlite_version,
+        )
+    return safe
+
+
+def _connect(file: str, wal: bool, autocheckpoint: int, wait: float) -> TurnConnection:
+    if file in _open_at_fork:
+        raise InheritedConnection(
+            f"{file} was open when this process was forked, and SQLite would trust the parent's locks here;"
+            " close the parent's connections (`engine.dispose()`) before the fork"
+        )
+    refuse_networked(file, filesystem_of(file))
+    _make(file)
+    connection: TurnConnection = driver.connect(
+        file, isolation_level=None, timeout=wait, check_same_thread=False, factory=TurnConnection
+    )
+    try:
+        connection.take_charge(file, wait)
+        _configure(connection, wal, autocheckpoint)
+    except OSError as error:
+        driver.Connection.close(connection)
+        raise DatabaseUnavailable(f"cannot write {error.filename}, which SQLite needs: {error.strerror}") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make(file: str) -> None:
+    """Create the file, for its owner only. Exclusively: opening a database that this process uses would drop its locks."""
+    if os.path.exists(file):
+        return
+    try:
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        needed = f"{os.path.dirname(file)} must be a folder that user {os.geteuid()} can write"
+        raise DatabaseUnavailable(f"cannot create {file}: {error.strerror}; {needed}") from error
+
+
+def _configure(connection: TurnConnection, wal: bool, autocheckpoint: int) -> None:
+    wanted = {"journal_mode": "wal" if wal else "delete", "synchronous": 2 if wal else 3, "foreign_keys": 1}
+    for name, value in wanted.items():
+        connection.execute(f"PRAGMA {name} = {value}").fetchall()
+        (found,) = connection.execute(f"PRAGMA {name}").fetchone()
+        if found != value:
+            raise UnsafeFilesystem(
+                f"SQLite could not set {name} to {value} for {connection.file} (it is {found});"
+                " use a local disk, `database: {journal: rollback}`, or Postgres"
+            )
+    connection.execute(f"PRAGMA wal_autocheckpoint = {autocheckpoint}").fetchall()
+    connection.execute(f"PRAGMA journal_size_limit = {LARGE_LOG}").fetchall()
+    connection.execute("PRAGMA busy_timeout = 0").fetchall()
 
 
 def _begin(connection: Connection) -> None:
-    if connection.get_execution_options().get("jobqueue_read"):
-        connection.exec_driver_sql("BEGIN")
-    else:
-        try:
-            connection.connection.dbapi_connection.begin_writing()  # type: ignore[union-attr]
-        except driver.OperationalError as error:
-            raise OperationalError("BEGIN IMMEDIATE", None, error) from error
+    own = _own(connection)
+    begin = own.begin_reading if connection.get_execution_options().get("jobqueue_read") else own.begin_writing
+    try:
+        begin()
+    except driver.Error as error:
+        if _code(error) in CLOSE_AFTER:
+            connection.invalidate(error)
+        raise OperationalError("BEGIN", None, error, hide_parameters=True) from error
 
 
-def _refuse_networks(file: str) -> None:
-    kind = filesystem_of(file)
+def _refuse_inherited(connection: Connection, *statement: Any) -> None:
+    refuse_inherited(_own(connection).opened_by)
+
+
+def _own(connection: Connection) -> TurnConnection:
+    own = connection.connection.driver_connection
+    assert isinstance(own, TurnConnection)
+    return own
+
+
+def _close_after_damage(context: ExceptionContext) -> None:
+    if _code(context.original_exception) in CLOSE_AFTER:
+        context.is_disconnect = True
+
+
+def refuse_networked(file: str, kind: str) -> None:
+    """Raise `UnsafeFilesystem` when `kind`, the type of the file system that holds `file`, belongs to another host."""
     if kind in NETWORKED:
         raise UnsafeFilesystem(f"{file} lies on {kind}, where SQLite's locks do not hold; use a local disk, or Postgres")
 
 
-def filesystem_of(file: str) -> str:
-    """The type of the file system that holds this path; empty where nobody can tell."""
+def filesystem_of(file: str, mounts: str | None = None) -> str:
+    """The type of the file system that holds this absolute path; empty where nobody can tell (no /proc)."""
     try:
-        mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+        text = Path("/proc/self/mounts").read_text() if mounts is None else mounts
     except OSError:
         return ""
-    holding = [(where, kind) for where, kind in mounts if file.startswith(where.rstrip("/") + "/")]
-    return max(holding, default=("", ""), key=lambda mount: len(mount[0]))[1]
+    found = [line.split()[1:3] for line in text.splitlines() if len(line.split()) > 2]
+    places = [(where.replace("\\040", " ").rstrip("/") + "/", kind) for where, kind in found]
+    holding = [(len(where), index, kind) for index, (where, kind) in enumerate(places) if file.startswith(where)]
+    return max(holding, default=(0, 0, ""))[2]
+
+
+def _code(error: BaseException | None) -> int:
+    """SQLite's primary result code; 0 when the driver told none."""
+    if str(error).startswith("database is locked"):
+        return BUSY
+    return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
 
 
 def is_unavailable(error: BaseException | None) -> bool:
     """Whether a driver's error means: locked, full, read-only, unreadable, or the disk failed."""
-    words = ("locked", "busy", "full", "readonly", "disk I/O", "unable to open")
-    return isinstance(error, driver.OperationalError) and any(word in str(error) for word in words)
+    return isinstance(error, driver.Error) and _code(error) in UNAVAILABLE
 
 
 def data_version(connection: Connection) -> int:
-    """A number that changes when another connection has committed."""
-    return int(connection.connection.dbapi_connection.execute("PRAGMA data_version").fetchone()[0])  # type: ignore[union-attr]
+    """A number that changes when another connection has committed; outside any transaction. Raises `DatabaseUnavailable`."""
+    try:
+        return int(_own(connection).execute("PRAGMA data_version").fetchone()[0])
+    except driver.Error as error:
+        raise DatabaseUnavailable(str(error)) from error
 
 
-def checkpoint(engine: Engine) -> None:
-    """Move what it can of the write-ahead log into the database; never waits."""
-    with engine.connect().execution_options(jobqueue_read=True) as connection:
-        connection.connection.dbapi_connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # type: ignore[union-attr]
+def checkpoint(engine: Engine, *, large: int = LARGE_LOG) -> bool:
+    """Move what it can of the write-ahead log into the database, and empty a log of more than `large` bytes.
+
+    Only one process does this at a time: False when another one is at it, or where there is no such log (Postgres). It waits
+    for no reader, and for writers only when the log is large.
+    """
+    file = str(engine.url.database)
+    if engine.dialect.name != "sqlite":
+        return False
+    with engine.connect() as connection, only_one(f"{file}.checkpointer", file) as ours:
+        if ours:
+            own = _own(connection)
+            own.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            if _size(f"{file}-wal") > large and own.turnstile.enter(time.monotonic() + 1.0):
+                try:
+                    own.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                finally:
+                    own.turnstile.leave()
+        return ours
+
+
+def _size(file: str) -> int:
+    try:
+        return os.stat(file).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def boot_clock() -> tuple[str, float]:
-    """This boot's identity, and seconds since it: a clock that no step of the wall clock moves."""
+    """This boot's identity, and seconds since it, sleep included: a clock that no step of the wall clock moves."""
     return _BOOT, time.clock_gettime(_CLOCK)
 
 
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return f"since {int(time.time() - time.monotonic())}"
+    except OSError:  # macOS
+        text, size = ctypes.create_string_buffer(64), ctypes.c_size_t(64)
+        ctypes.CDLL(None).sysctlbyname(b"kern.bootsessionuuid", text, ctypes.byref(size), None, 0)
+        return text.value.decode()
 
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

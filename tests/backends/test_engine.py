@@ -50,23 +50,6 @@ def test_open_connections_are_counted(engine: Engine) -> None:
     assert open_connections() == before
 
 
-def test_a_fork_uses_connections_of_its_own(engine: Engine) -> None:
-    with engine.connect() as connection:
-        connection.execute(text("SELECT 1"))
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            assert open_connections() == 0
-            with engine.connect() as connection:
-                code = 0 if connection.execute(text("SELECT 1")).scalar() == 1 else 2
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    with engine.connect() as connection:
-        assert connection.execute(text("SELECT 1")).scalar() == 1
-
-
 def test_a_connection_carried_over_a_fork_is_refused_in_the_child(engine: Engine) -> None:
     carried = engine.connect()
     carried.execute(text("SELECT 1"))

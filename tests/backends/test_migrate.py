@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -60,7 +61,7 @@ def test_ten_processes_may_upgrade_at_once(empty_database_url: str) -> None:
 
 def test_a_missing_schema_is_named_with_the_command_that_makes_it(empty_database_url: str) -> None:
     engine = open_engine(empty_database_url)
-    with pytest.raises(SchemaMismatch, match="no tables of ours.*supervisor db upgrade"):
+    with pytest.raises(SchemaMismatch, match=r"no tables of ours.*supervisor db upgrade"):
         check(engine)
     engine.dispose()
 
@@ -103,3 +104,19 @@ def test_a_plain_insert_is_a_complete_job(engine: Engine) -> None:
     assert (job.status, job.retry_count, job.max_retries, job.priority, job.locked_by) == ("pending", 0, 3, 3, None)
     assert job.created_at.tzinfo is not None
     assert Queue(engine).counts().pending == 1
+
+
+def test_an_upgrade_waits_for_anothers_however_long_that_takes(empty_database_url: str) -> None:
+    engine, other = open_engine(empty_database_url), open_engine(empty_database_url)
+    with other.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(1785684593)"))
+        finished: list[bool] = []
+        upgrading = threading.Thread(target=lambda: finished.append(upgrade(engine).created))
+        upgrading.start()
+        upgrading.join(2.5)  # longer than a statement waits for a lock otherwise
+        assert upgrading.is_alive()
+    upgrading.join(30)
+    assert finished == [True]
+    engine.dispose()
+    other.dispose()
