@@ -140,7 +140,7 @@ def _moment(text: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         moment = datetime.fromisoformat(text.strip())
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        return clock()
+        return clock().replace(microsecond=0)  # SQLite's clock is coarser than ours: this must not be in its future
 
 
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
