@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from random import Random
 
 import pytest
 from sqlalchemy import Engine
 
-from backends import JobTypeFacts, Queue
+from backends import JobTypeFacts, Queue, RetryPolicy, open_engine
+from tests.conftest import BACKENDS, _postgres_database
 
 TYPES = {
     "quick": JobTypeFacts(None),
@@ -23,3 +28,19 @@ def queue(engine: Engine) -> Queue:
     queue = Queue(engine, random=Random(1))
     queue.register(TYPES, "test")
     return queue
+
+
+@pytest.fixture
+def two_queues(sqlite_template: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Queue, Queue]]:
+    """The same queue on both databases at once, to compare what they do."""
+    if set(BACKENDS) != {"sqlite", "postgresql"}:
+        pytest.skip("needs both databases")
+    shutil.copy(sqlite_template, tmp_path / "twin.db")
+    with contextmanager(_postgres_database)(f'TEMPLATE "{request.getfixturevalue("postgres_template")}"') as url:
+        engines = [open_engine(f"sqlite:///{tmp_path}/twin.db"), open_engine(url)]
+        first, second = (Queue(engine, {name: RetryPolicy(backoff="none") for name in TYPES}) for engine in engines)
+        for queue in (first, second):
+            queue.register(TYPES, "test")
+        yield first, second
+        for engine in engines:
+            engine.dispose()

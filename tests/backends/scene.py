@@ -126,8 +126,12 @@ def later(row_time: Any, seconds: float) -> Any:
     return moment_text(row_time + timedelta(seconds=seconds))
 
 
-def in_processes(work: Callable[[Any], Any], arguments: Sequence[Any], within: float = 60.0) -> list[Any]:
-    """Call `work` with each argument in a forked process of its own, all at once; returns the answers (JSON) in order."""
+def in_processes(engine: Engine, work: Callable[[Any], Any], arguments: Sequence[Any], within: float = 60.0) -> list[Any]:
+    """Call `work` with each argument in a forked process of its own, all at once; returns the answers (JSON) in order.
+
+    The engine's connections are closed first: none may be carried over a fork.
+    """
+    engine.dispose()
     children = [_fork(work, argument) for argument in arguments]
     return [_answer(pid, reader, time.monotonic() + within) for pid, reader in children]
 

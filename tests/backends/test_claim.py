@@ -97,7 +97,7 @@ def test_claimers_never_share_a_job(queue: Queue, database_url: str) -> None:
             turn += 1
         return mine
 
-    taken = Counter(job_id for answer in in_processes(drain, range(4)) for job_id in answer)
+    taken = Counter(job_id for answer in in_processes(queue.engine, drain, range(4)) for job_id in answer)
     assert len(taken) == 400
     assert set(taken.values()) == {1}
 

@@ -105,7 +105,7 @@ def test_processes_that_enqueue_the_same_keys_at_once_all_get_the_same_jobs(queu
         own = Queue(open_engine(database_url))
         return [own.enqueue([NewJob("quick", 1, unique_key=f"key {n}")])[0] for n in range(30)]
 
-    answers = in_processes(add, range(6))
+    answers = in_processes(queue.engine, add, range(6))
     assert all(answer == answers[0] for answer in answers)
     assert queue.counts().pending == 30
 

@@ -212,7 +212,7 @@ def test_no_two_jobs_of_a_lane_ever_run_together(queue: Queue, database_url: str
     def act(number: int) -> list[Any]:
         return _work(database_url, number) if number else _insert_like_a_stranger(database_url)
 
-    answers = in_processes(act, range(PROCESSES + 1))
+    answers = in_processes(queue.engine, act, range(PROCESSES + 1))
     spans = sorted((tuple(span) for answer in answers for span in answer), key=lambda span: (span[0], span[1]))
     assert len(spans) > JOBS // 2
     for before, after in zip(spans, spans[1:], strict=False):
