@@ -87,7 +87,10 @@ class Queue:
         """
         if connection is not None:
             return insert_jobs(connection, jobs)
-        return self._write(lambda connection: insert_jobs(connection, jobs))
+        if self._one_writer or any(new.unique_key is not None for new in jobs):
+            return self._write(lambda connection: insert_jobs(connection, jobs))
+        with as_unavailable(), self._autocommit.connect() as own:  # one statement needs no BEGIN and no COMMIT of its own
+            return insert_jobs(own, jobs)
 
     # The worker's verbs
 
