@@ -14,7 +14,7 @@ from tests.backends.scene import DONE, claim_one, insert_raw, running
 @pytest.fixture
 def served(queue: Queue) -> Queue:
     """A queue that a living supervisor serves."""
-    types = {name: None for name in ("quick", "laned", "also_laned")}
+    types = dict.fromkeys(("quick", "laned", "also_laned"))
     queue.report(SupervisorReport("one", "host", 1, datetime.now(UTC), types))
     return queue
 
@@ -94,7 +94,11 @@ def test_a_running_job_says_where_and_that_it_was_asked_to_stop(served: Queue) -
 
 @pytest.mark.parametrize(
     ("outcome", "said"),
-    [(DONE, "completed at 20"), (Outcome(Kind.GAVE_UP, "no such folder"), "failed at 20"), (Outcome(Kind.CANCELLED), "cancelled")],
+    [
+        (DONE, "completed at 20"),
+        (Outcome(Kind.GAVE_UP, "no such folder"), "failed at 20"),
+        (Outcome(Kind.CANCELLED), "cancelled at 20"),
+    ],
 )
 def test_a_finished_job_says_how_it_ended(served: Queue, outcome: Outcome, said: str) -> None:
     mine = running(served)
