@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -215,7 +216,7 @@ def test_no_two_jobs_of_a_lane_ever_run_together(queue: Queue, database_url: str
     answers = in_processes(queue.engine, act, range(PROCESSES + 1))
     spans = sorted((tuple(span) for answer in answers for span in answer), key=lambda span: (span[0], span[1]))
     assert len(spans) > JOBS // 2
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         assert before[0] != after[0] or before[2] <= after[1], "two jobs of one lane overlapped"
     rest = _drain(queue)
     statuses = queue.counts()
