@@ -44,6 +44,13 @@ class SupervisorStopped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SupervisorRestarting(Event):
+    """All processes are gone; the program starts again in this process."""
+
+    name = "supervisor.restarting"
+
+
+@dataclass(frozen=True, slots=True)
 class SupervisorQuiet(Event):
     """Claiming was switched off, or on again."""
 

@@ -82,6 +82,7 @@ class Supervisor:
         self._said: dict[str, Any] = {}
         self._said_at = 0.0
         self._facts = _own_facts(loaded, identity)
+        self._reload: dict[str, Any] = {"reloaded_at": None, "reload_refused": None}
 
     def run(self) -> int:
         """Supervise until told to stop and everybody is gone; returns the exit code."""
@@ -112,10 +113,11 @@ class Supervisor:
         for number in signals:
             match number:
                 case signal.SIGTERM:
-                    self.drain("SIGTERM")
+                    self._terminate()
                 case signal.SIGINT:
                     self._interrupt()
                 case signal.SIGQUIT:
+                    self._run_dir.starts_again = False
                     self.stop_at_once("SIGQUIT")
                 case signal.SIGHUP:
                     self.reload()
@@ -188,16 +190,23 @@ class Supervisor:
     def reload(self) -> None:
         """Read the settings again; use them if they are good, say everything that is wrong if they are not."""
         tell(ReloadStarted())
+        refused = self._take_settings()
+        for problem in refused:
+            tell(ReloadRefused(problem))
+        self._reload = {"reloaded_at": datetime.now(UTC).isoformat(), "reload_refused": refused or None}
+
+    def _take_settings(self) -> list[str]:
+        """Use the settings as they are now; returns why that cannot be."""
+        if self._is_leaving:
+            return [f"the supervisor is about to end: {self.state.value}"]
         try:
             loaded = self._load_again()
         except ConfigError as error:
-            for problem in error.problems:
-                tell(ReloadRefused(str(problem)))
-            return
-        if refused := _why_not(self.settings, loaded.settings, len(self._crew.places)):
-            tell(ReloadRefused(refused))
-            return
-        self._use(loaded)
+            return [str(problem) for problem in error.problems]
+        refused = _why_not(self.settings, loaded.settings, len(self._crew.places))
+        if not refused:
+            self._use(loaded)
+        return refused
 
     def _use(self, loaded: Loaded) -> None:
         self.settings = loaded.settings
@@ -214,7 +223,13 @@ class Supervisor:
         if self._rolling and self._crew.all_ready:
             self._crew.ask_to_leave(self._rolling.pop(0), now + self.settings.shutdown_timeout)
 
+    def _terminate(self) -> None:
+        """Drain; whether to start again afterwards is the last word's to say, so a stop wins over an earlier restart."""
+        self._run_dir.take_request()
+        self.drain("restart" if self._run_dir.starts_again else "SIGTERM")
+
     def _interrupt(self) -> None:
+        self._run_dir.starts_again = False
         self._interrupts += 1
         if self._interrupts > 1:
             self.stop_at_once("second SIGINT")
@@ -265,12 +280,17 @@ class Supervisor:
         if now >= self._leave_by:
             self._liaison.kill("did not leave in time")
         if self._liaison.leaving and self._liaison.child is None:
-            self.state, self.finished = State.STOPPED if not self.exit_code else self.state, True
+            self.state, self.finished = self._last_state(), True
+
+    def _last_state(self) -> State:
+        if self._run_dir.starts_again:
+            return State.RESTARTING
+        return self.state if self.exit_code else State.STOPPED
 
     def say_how_it_is(self) -> None:
         """Replace the status file whenever something changed, and each second."""
         now = boot_time()
-        status = describe(self._facts, self.state, self._crew, self._liaison, now, datetime.now(UTC))
+        status = describe(self._facts | self._reload, self.state, self._crew, self._liaison, now, datetime.now(UTC))
         changed = _without_times(status) != _without_times(self._said)
         if changed or now - self._said_at >= 1.0:
             self._run_dir.say(status)
@@ -326,13 +346,13 @@ def _own_facts(loaded: Loaded, identity: plan.Identity) -> dict[str, Any]:
     }
 
 
-def _why_not(running: Settings, wanted: Settings, places: int) -> str:
+def _why_not(running: Settings, wanted: Settings, places: int) -> list[str]:
     """Why a reload cannot bring these settings; empty when it can."""
     if keys := needs_restart(running, wanted):
-        return f"these settings take effect only after `supervisor restart`, nothing was changed: {', '.join(keys)}"
+        return [f"these settings take effect only after `supervisor restart`, nothing was changed: {', '.join(keys)}"]
     if wanted.workers.count > places:
-        return f"workers.count: {wanted.workers.count} needs `supervisor restart`; until then at most {places} can run"
-    return ""
+        return [f"workers.count: {wanted.workers.count} needs `supervisor restart`; until then at most {places} can run"]
+    return []
 
 
 def _without_times(status: dict[str, Any]) -> dict[str, Any]:

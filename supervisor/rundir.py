@@ -1,4 +1,4 @@
-"""The run directory: a pid file that only one supervisor can hold, and a status file that anybody may read."""
+"""The run directory: a pid file that only one supervisor can hold, a status file that anybody may read, and a request."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+HOLD_WITHIN = 1.0
+"""Seconds for which a pid file that is locked, but by no supervisor that gives its pid, is tried again: somebody looks."""
+
+HANDED_DOWN = "JOBQUEUE_PID_FILE"
+"""The environment variable by which a supervisor that starts again hands the open pid file, and its lock, to itself."""
+
+REQUEST = "restart.request"
 
 
 class AlreadyRunning(Exception):
@@ -19,24 +28,35 @@ class AlreadyRunning(Exception):
         self.pid = pid
 
 
+class AlreadyAsked(Exception):
+    """Somebody else is asking for a restart at this moment."""
+
+
 class RunDir:
-    """Held for as long as the process lives; the lock goes with the process, so a stale pid file holds nobody back."""
+    """Held for as long as the process lives; the lock goes with the process, so a stale pid file holds nobody back.
+
+    `starts_again` is what the last word said that was taken: whether the supervisor is to start again after its end.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.starts_again = False
         self._pid_file: int | None = None
 
     def hold(self) -> int:
         """Take the directory; returns the descriptor of the lock, which no child may keep. Raises `AlreadyRunning`."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self.path / "supervisor.pid", os.O_RDWR | os.O_CREAT, 0o644)
+        pid_file = self.path / "supervisor.pid"
+        descriptor = _handed_down(pid_file)
+        if descriptor is None:
+            descriptor = os.open(pid_file, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            _lock(descriptor, self.path)
+        except AlreadyRunning:
             os.close(descriptor)
-            raise AlreadyRunning(self.path, running_pid(self.path) or 0) from None
+            raise
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._pid_file = descriptor
         return descriptor
 
@@ -47,6 +67,19 @@ class RunDir:
         with contextlib.suppress(OSError):
             fresh.write_text(json.dumps(status) + "\n")
             os.replace(fresh, target)
+
+    def take_request(self) -> None:
+        """Told to end, see whether that means to start again, and remove the request: it is good for one time."""
+        request = self.path / REQUEST
+        self.starts_again = _asked_of(request) == os.getpid()
+        with contextlib.suppress(OSError):
+            request.unlink()
+
+    def hand_down(self) -> None:
+        """Let the program that replaces this one in this process inherit the lock: nobody gets in between."""
+        if self._pid_file is not None:
+            os.set_inheritable(self._pid_file, True)
+            os.environ[HANDED_DOWN] = str(self._pid_file)
 
     def leave(self) -> None:
         """Empty the pid file and let the next supervisor in; the last status stays to be read."""
@@ -63,12 +96,9 @@ def running_pid(path: Path) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return int(os.read(descriptor, 32).strip() or 0) or None
+        return _locked_by(descriptor)
     finally:
         os.close(descriptor)
-    return None
 
 
 def read_status(path: Path) -> dict[str, Any] | None:
@@ -78,3 +108,84 @@ def read_status(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return status
+
+
+@contextlib.contextmanager
+def restart_request(path: Path, pid: int) -> Iterator[None]:
+    """While this is open, the next SIGTERM to `pid` means that it is to start again.
+
+    A request is as good as the life of who made it: what a crash leaves behind counts for nothing. Raises `AlreadyAsked`,
+    and `OSError` when this user may not write there.
+    """
+    request, own = path / REQUEST, path / f"{REQUEST}.{os.getpid()}"
+    descriptor = os.open(own, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.write(descriptor, f"{pid}\n".encode())
+        _put_in_place(own, request)
+        own.unlink(missing_ok=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            own.unlink()
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), request.stat()):
+                request.unlink()
+        os.close(descriptor)
+
+
+def _put_in_place(own: Path, request: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.link(own, request)
+        return
+    if _asked_of(request) is not None:
+        raise AlreadyAsked
+    os.replace(own, request)
+
+
+def _asked_of(request: Path) -> int | None:
+    """The process that a living author of this request wants to start again; None when there is none."""
+    try:
+        descriptor = os.open(request, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return _locked_by(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locked_by(descriptor: int) -> int | None:
+    """The pid that stands in a file that somebody holds locked; None when nobody does, or nothing stands there yet."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int(os.pread(descriptor, 32, 0).strip() or 0) or None
+    return None
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Lock the pid file for good. Who only looks whether anybody runs locks it too, for a moment: that is waited for."""
+    deadline = time.monotonic() + HOLD_WITHIN
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        pid = running_pid(path)
+        if pid or time.monotonic() > deadline:
+            raise AlreadyRunning(path, pid or 0)
+        time.sleep(0.005)
+
+
+def _handed_down(pid_file: Path) -> int | None:
+    """The open pid file that this process handed to itself when it started again; None when it did not."""
+    word = os.environ.pop(HANDED_DOWN, "")
+    if not word.isdecimal():
+        return None
+    descriptor = int(word)
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.fstat(descriptor), pid_file.stat()):
+            os.set_inheritable(descriptor, False)
+            return descriptor
+        os.close(descriptor)
+    return None

@@ -20,7 +20,7 @@ from . import plan
 from .banner import banner
 from .children import Nursery
 from .errands import Errand
-from .events import ExtensionSaid, ModuleUnfit, SupervisorStopped, tell
+from .events import ExtensionSaid, ModuleUnfit, SupervisorRestarting, SupervisorStopped, tell
 from .inbox import Inbox
 from .logs import set_up
 from .loop import Supervisor
@@ -55,33 +55,63 @@ def run(
     """Supervise in the foreground until told to stop; returns the exit code (0, or 1 after a crash loop).
 
     `load_again` reads the configuration anew at a reload (default: the same file). `run_dir` replaces the settings' own.
-    `until_eof` is a descriptor: at its end of file, the supervisor drains. Raises `ProblemAtStart` when it cannot start,
-    and `config.ConfigError` for handlers that cannot be imported.
+    `until_eof` is a descriptor: at its end of file, the supervisor drains. Told to restart, it does not return: the
+    program starts again in this process, by the command line it was started with. Raises `ProblemAtStart` when it cannot
+    start, and `config.ConfigError` for handlers that cannot be imported.
     """
     settings = loaded.settings
     set_up(settings.logging.level, settings.logging.format, settings.logging.file)
     setproctitle("jobqueue: supervisor")
     nursery = Nursery()
     directory = _hold(run_dir or settings.run_dir, nursery)
+    again = load_again or (lambda: load(loaded.path))
+    code = FAILED
     try:
-        inbox = Inbox()
-        nursery.own(*inbox.descriptors)
-        if until_eof is not None:
-            os.set_blocking(until_eof, False)
-            nursery.own(until_eof)
-        identity = plan.Identity(secrets.token_hex(8), socket.gethostname(), os.getpid(), datetime.now(UTC))
-        _probe(loaded, nursery, inbox)
-        database = _prepare(loaded, identity, nursery, inbox)
-        if sys.stderr.isatty() if show_banner is None else show_banner:
-            print(banner(loaded, identity, database), file=sys.stderr)
-        again = load_again or (lambda: load(loaded.path))
-        code = Supervisor(loaded, identity, directory, nursery, inbox, again, until_eof).run()
-    except _ToldToStop:
-        code = 0
+        with_banner = sys.stderr.isatty() if show_banner is None else show_banner
+        code = _supervise(loaded, again, directory, nursery, until_eof, with_banner)
+        if directory.starts_again:
+            _start_again(directory)
     finally:
         directory.leave()
     tell(SupervisorStopped(code))
     return code
+
+
+def _supervise(
+    loaded: Loaded, again: Callable[[], Loaded], directory: RunDir, nursery: Nursery, until_eof: int | None,
+    with_banner: bool,
+) -> int:
+    inbox = Inbox()
+    nursery.own(*inbox.descriptors)
+    if until_eof is not None:
+        os.set_blocking(until_eof, False)
+        nursery.own(until_eof)
+    identity = plan.Identity(secrets.token_hex(8), socket.gethostname(), os.getpid(), datetime.now(UTC))
+    try:
+        _probe(loaded, nursery, inbox)
+        database = _prepare(loaded, identity, nursery, inbox)
+    except _ToldToStop:
+        directory.take_request()
+        return 0
+    if with_banner:
+        print(banner(loaded, identity, database), file=sys.stderr)
+    return Supervisor(loaded, identity, directory, nursery, inbox, again, until_eof).run()
+
+
+def _start_again(directory: RunDir) -> None:
+    """Replace this program by itself, with the code and the settings that are there now; the pid and the lock stay."""
+    tell(SupervisorRestarting())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    directory.hand_down()
+    for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # what changes the running one must not kill the one that is not up yet
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    except OSError as error:
+        raise ProblemAtStart(
+            f"cannot start again: {sys.executable}: {error.strerror}; mend the installation, then: supervisor start", FAILED
+        ) from None
 
 
 def _hold(path: Path, nursery: Nursery) -> RunDir:

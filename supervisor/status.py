@@ -22,6 +22,7 @@ class State(StrEnum):
     DRAINING = "draining"
     CRASH_LOOP = "crash loop"
     STOPPED = "stopped"
+    RESTARTING = "restarting"
 
 
 def describe(

@@ -1,8 +1,7 @@
-"""`start`, `stop` and `reload`: run a supervisor, or talk to the one of this configuration's run directory."""
+"""`start` and `stop`: run a supervisor, and end the one of this configuration's run directory."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import select
 import signal
@@ -34,13 +33,10 @@ AT_START = {
 STOP_MARGIN = 10.0
 """Seconds beside `shutdown_timeout` that a draining supervisor may take before `stop` gives up waiting."""
 
-RELOAD_PATIENCE = 10.0
-"""Seconds within which a supervisor says in its status file that it took a new configuration."""
-
 
 def add_to(app: typer.Typer) -> None:
     """Hang these commands into the tree."""
-    for command in (start, stop, reload):
+    for command in (start, stop):
         app.command()(command)
 
 
@@ -122,6 +118,11 @@ def require_running(run_dir: Path) -> int:
     return pid
 
 
+def ended(pid: int) -> Problem:
+    """The problem of a supervisor that ended while we were about to speak to it."""
+    return Problem("NOT-RUNNING", f"the supervisor (pid {pid}) has just ended", "supervisor start", Exit.NOT_RUNNING)
+
+
 def not_allowed(pid: int) -> Problem:
     """The problem of a supervisor that belongs to somebody else."""
     what = f"the supervisor (pid {pid}) belongs to another user than uid {os.getuid()}"
@@ -147,37 +148,3 @@ def _run(loaded: Loaded, overrides: Mapping[str, object]) -> int:
         return run(loaded, load_again=lambda: load(loaded.path, overrides))
     except ProblemAtStart as error:
         raise Problem(AT_START.get(Exit(error.exit_code), "START"), str(error), code=Exit(error.exit_code)) from None
-
-
-def reload(config: ConfigFile = None) -> int:
-    """Have the running supervisor read its configuration again, and say whether it took it.
-
-    A file with mistakes is not sent: they are shown, and the supervisor keeps what it has.
-    """
-    from .. import read_status
-
-    loaded = load(config)
-    run_dir = loaded.settings.run_dir
-    pid = require_running(run_dir)
-    wanted = hashlib.sha256(loaded.path.read_bytes()).hexdigest()[:12]
-    same = (read_status(run_dir) or {}).get("config_hash") == wanted
-    try:
-        os.kill(pid, signal.SIGHUP)
-    except PermissionError:
-        raise not_allowed(pid) from None
-    if not same and not _becomes(run_dir, wanted):
-        what = f"the supervisor (pid {pid}) did not take {loaded.path} within {span(RELOAD_PATIENCE)}"
-        raise Problem("RELOAD-REFUSED", what, "Its log says why: event reload.refused.", Exit.REFUSED)
-    output.line("reloaded", f"pid {pid}", f"config {wanted}", "the file had not changed" if same else None)
-    return Exit.OK
-
-
-def _becomes(run_dir: Path, wanted: str) -> bool:
-    from .. import read_status
-
-    deadline = time.monotonic() + RELOAD_PATIENCE
-    while time.monotonic() < deadline:
-        if (read_status(run_dir) or {}).get("config_hash") == wanted:
-            return True
-        time.sleep(0.1)
-    return False

@@ -81,8 +81,8 @@ def _illness(supervisor: Mapping[str, Any]) -> list[str]:
     name = f"{supervisor['host']} pid {supervisor['pid']}"
     if supervisor.get("state") == "crash loop":
         return [f"{name}: crash loop, last: {supervisor.get('last_death')}"]
-    if supervisor.get("state") == "starting":
-        return [f"{name}: is starting"]
+    if supervisor.get("state") in ("starting", "restarting"):
+        return [f"{name}: is {supervisor['state']}"]
     workers = supervisor.get("workers")
     if workers is not None and not any(worker["phase"] not in NOT_READY for worker in workers):
         return [f"{name}: no worker is ready"]

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort
 
-from . import configuration, database, doctor, jobs, output, processes, programs, status
+from . import changes, configuration, database, doctor, jobs, output, processes, programs, status
 from .errors import report
 from .options import AsJson
 from .problems import Exit
@@ -45,6 +45,7 @@ def everywhere(
 
 app.command()(configuration.init)
 processes.add_to(app)
+changes.add_to(app)
 status.add_to(app)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(programs.app, name="programs")

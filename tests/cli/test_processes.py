@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.cli.conftest import CONFIGURATION, Place
+from tests.cli.conftest import CONFIGURATION, HANDLERS, Place
 from tests.support import eventually
 
 
@@ -13,7 +13,7 @@ def test_nothing_runs_until_it_is_started(supervisor: Place) -> None:
     ran = supervisor("status", code=3)
     assert ran.rows[:3] == [["running", "no"], ["healthy", "no"], ["reason", "no supervisor is running"]]
     assert "supervisor start" in ran.err
-    for command in ("stop", "reload"):
+    for command in ("stop", "reload", "restart"):
         assert "error[NOT-RUNNING]" in supervisor(command, code=3).err
 
 
@@ -111,7 +111,56 @@ def test_what_needs_a_restart_is_refused(running: Place) -> None:
     running.write(
         CONFIGURATION.format(database_url=running.database_url).replace("lock_timeout: 5s", "lock_timeout: 6s")
     )
-    assert "error[RELOAD-REFUSED]" in running("reload", code=5).err
+    said = running("reload", code=78).err
+    assert said.startswith(f"error[RELOAD-REFUSED] the supervisor (pid {running.started[0].pid}) did not take")
+    assert "lock_timeout" in said
+
+
+def test_a_reload_of_an_unchanged_file_is_confirmed_too(running: Place) -> None:
+    for _ in range(2):
+        assert running("reload").rows[0][3] == "the file had not changed"
+
+
+def test_restart_brings_new_code_and_settings_into_the_same_process(running: Place) -> None:
+    running.write(HANDLERS.replace("no such folder", "not on this disk"), "cli_handlers.py")
+    running.write(CONFIGURATION.format(database_url=running.database_url).replace("lock_timeout: 5s", "lock_timeout: 6s"))
+    process = running.started[0]
+    assert running("restart").rows[0][:2] == ["restarted", f"pid {process.pid}"]
+    assert running("status").rows[0] == ["running", "yes"]
+    job = running("jobs", "enqueue", "refuse", "--program", 1, "--wait", code=1).rows[0][0]
+    assert running("jobs", "show", job, "--json").json["attempts"][0]["reason"] == "not on this disk"
+    assert running("stop").rows[0][1] == f"pid {process.pid}"
+    assert process.wait(5) == 0
+
+
+def test_a_restart_into_a_bad_file_or_a_bad_handler_is_not_begun(running: Place) -> None:
+    before = running("status", "--json").json["supervisors"][0]["id"]
+    good = (running.folder / "jobqueue.yaml").read_text()
+    running.write(good + "workerss: 3\n")
+    assert "error[CFG-UNKNOWN]" in running("restart", code=78).err
+    running.write(good)
+    running.write("def count(ctx): pass\n", "cli_handlers.py")
+    assert "error[CFG-HANDLER]" in running("restart", code=78).err
+    assert running("status", "--json").json["supervisors"][0]["id"] == before
+
+
+def test_a_supervisor_that_does_not_come_up_again_is_said(running: Place) -> None:
+    # Only the command's own module path still has the handlers' module as it was.
+    running.write("import os, sys\nif 'start' in sys.orig_argv: raise RuntimeError('new code')\n" + HANDLERS, "cli_handlers.py")
+    ran = running("restart", code=1)
+    assert f"error[RESTART-FAILED] the supervisor (pid {running.started[0].pid}) ended" in ran.err
+    assert running.started[0].wait(5) == 78
+    assert "new code" in (running.folder / "supervisor.log").read_text()
+
+
+def test_a_restart_that_takes_too_long_says_so(running: Place) -> None:
+    process = running.started[0]
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        ran = running("restart", "--timeout", "200ms", code=1)
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert "error[RESTART-TIMEOUT]" in ran.err
 
 
 def test_workers_on_the_command_line_win_over_the_file(supervisor: Place) -> None:

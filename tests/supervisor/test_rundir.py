@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from supervisor import read_status, running_pid
+from supervisor import AlreadyAsked, read_status, restart_request, running_pid
 from supervisor.rundir import AlreadyRunning, RunDir
 
 
@@ -23,6 +25,68 @@ def test_a_second_supervisor_is_refused_and_told_the_pid_of_the_first(tmp_path: 
     first.leave()
     assert running_pid(tmp_path / "run") is None
     RunDir(tmp_path / "run").hold()
+
+
+def test_who_only_looks_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "supervisor.pid").touch()
+    with (tmp_path / "supervisor.pid").open() as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        threading.Timer(0.1, fcntl.flock, (looked_at, fcntl.LOCK_UN)).start()
+        RunDir(tmp_path).hold()
+    assert running_pid(tmp_path) == os.getpid()
+
+
+def test_a_request_to_start_again_is_taken_once_and_by_whom_it_is_meant_for(tmp_path: Path) -> None:
+    directory = RunDir(tmp_path)
+    with restart_request(tmp_path, os.getpid()):
+        with pytest.raises(AlreadyAsked), restart_request(tmp_path, os.getpid()):
+            pass
+        directory.take_request()
+        assert directory.starts_again
+        directory.take_request()
+        assert not directory.starts_again
+    with restart_request(tmp_path, os.getppid()):
+        directory.take_request()
+    assert not directory.starts_again
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_request_whose_author_is_gone_counts_for_nothing(tmp_path: Path) -> None:
+    directory = RunDir(tmp_path)
+    with restart_request(tmp_path, os.getpid()):
+        pass
+    directory.take_request()
+    assert not directory.starts_again
+    code = (
+        "import os, sys; from pathlib import Path; from supervisor import restart_request\n"
+        f"with restart_request(Path({str(tmp_path)!r}), {os.getpid()}): os._exit(0)"
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    assert (tmp_path / "restart.request").exists()
+    directory.take_request()
+    assert not directory.starts_again
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_is_handed_down_is_never_let_go(tmp_path: Path) -> None:
+    script = tmp_path / "again.py"
+    script.write_text(
+        "import os, sys; from pathlib import Path; from supervisor.rundir import AlreadyRunning, RunDir\n"
+        f"directory = RunDir(Path({str(tmp_path)!r}))\n"
+        "print(os.getpid(), os.get_inheritable(directory.hold()), flush=True)\n"
+        "if len(sys.argv) == 1:\n"
+        "    directory.hand_down()\n"
+        "    os.execv(sys.executable, [sys.executable, __file__, 'again'])\n"
+        "assert 'JOBQUEUE_PID_FILE' not in os.environ\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, str(script)], check=True, timeout=30, capture_output=True, text=True, env=environment
+    )
+    first, second = done.stdout.splitlines()
+    assert first == second
+    assert first.endswith("False")
 
 
 def test_a_pid_file_left_by_the_dead_holds_nobody_back(tmp_path: Path) -> None:

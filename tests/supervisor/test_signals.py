@@ -6,7 +6,7 @@ import json
 import signal
 
 from backends import Status
-from supervisor import running_pid
+from supervisor import restart_request, running_pid
 from tests.support import eventually
 
 from .conftest import Stage
@@ -104,6 +104,8 @@ def test_a_reload_with_a_bad_file_keeps_the_old_one_and_says_everything_that_is_
     refused = eventually(lambda: scene.events("reload.refused")[2:])
     assert "lock_timeout" in refused[0]["problem"]
     assert "restart" in refused[0]["problem"]
+    eventually(lambda: scene.status["reload_refused"] == [refused[0]["problem"]])
+    assert scene.status["reloaded_at"]
     [job_id] = scene.enqueue("quick")
     scene.becomes(job_id, Status.COMPLETED)
     assert scene.worker_pids == former
@@ -119,6 +121,34 @@ def test_stacks_of_all_processes_are_dumped(quiet_stage: Stage) -> None:
     assert scene.status["state"] == "running"
     scene.until.touch()
     scene.becomes(job_id, Status.COMPLETED)
+
+
+def test_a_restart_keeps_the_process_and_its_lock_and_a_stop_meanwhile_wins(quiet_stage: Stage) -> None:
+    scene = quiet_stage(workers=1).start()
+    former, pid, run_dir = scene.status["id"], scene.status["pid"], scene.folder / "run"
+    with restart_request(run_dir, pid):
+        scene.send(signal.SIGTERM)
+        eventually(lambda: running_pid(run_dir) == pid and scene.status["id"] != former, within=20)
+    eventually(lambda: scene.status["state"] == "running", within=20)
+    [job_id] = scene.enqueue("until_file")
+    scene.runner_of(job_id)
+    with restart_request(run_dir, pid):
+        scene.send(signal.SIGTERM)
+        eventually(lambda: scene.status["state"] == "draining")
+        scene.send(signal.SIGTERM)
+        scene.until.touch()
+        assert scene.exit_code() == 0
+    assert scene.status["state"] == "stopped"
+    scene.becomes(job_id, Status.COMPLETED)
+    assert [event["because"] for event in scene.events("supervisor.draining")] == ["restart", "restart"]
+
+
+def test_a_request_that_a_crash_left_does_not_turn_a_stop_into_a_restart(quiet_stage: Stage) -> None:
+    scene = quiet_stage(workers=1).start()
+    (scene.folder / "run" / "restart.request").write_text(f"{scene.status['pid']}\n")
+    assert scene.stop(signal.SIGTERM) == 0
+    assert not scene.events("supervisor.restarting")
+    assert not (scene.folder / "run" / "restart.request").exists()
 
 
 def test_a_storm_of_signals_is_survived(quiet_stage: Stage) -> None:
