@@ -188,14 +188,14 @@ def expired(one_writer: bool) -> ColumnElement[bool]:
 
 
 def ended(where: ColumnElement[bool], *, skip_locked: bool, limit: int | None = None) -> Select[Any]:
-    """Running jobs whose attempt is about to be ended, locked in id order.
+    """Running jobs whose attempt is about to be ended, locked in one order: by claim tag, then id, as their index has it.
 
     FOR UPDATE, the one lock that a handler's fenced transaction (FOR KEY SHARE) excludes: after this, the fence is shut.
     """
     return (
         select(indexing_jobs)
         .where(where)
-        .order_by(job.id)
+        .order_by(job.locked_by, job.id)
         .limit(limit)
         .with_for_update(skip_locked=skip_locked)
     )

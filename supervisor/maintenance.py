@@ -30,7 +30,7 @@ PRUNE_AT_ONCE = 500
 TIDY_EVERY = 1.0
 """Seconds between two times of folding counters and of moving SQLite's log into the database."""
 
-BUSY_LOOK = 0.05
+BUSY_LOOK = 0.01
 """Seconds between two looks while no worker is idle."""
 
 OWN_COMMITS = 0.02
@@ -240,8 +240,10 @@ class Maintenance:
         """Sleep until the supervisor speaks, there may be new work, or something is due."""
         idle = bool(self._lookout.idle())
         until = self._next_due(idle)
-        interval = max(self._hints.interval, OWN_COMMITS if self._lookout.is_busy() else 0.0)
+        busy = self._lookout.is_busy()
         while (left := until - boot_time()) > 0:
+            busy = busy and self._lookout.is_busy()
+            interval = max(self._hints.interval, OWN_COMMITS if busy else 0.0)
             listening = self._hints.descriptors if idle else []
             ready, _, _ = select.select(
                 [self._channel.descriptor, *listening], [], [], min(left, interval) if idle else left

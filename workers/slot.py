@@ -130,7 +130,7 @@ class Record:
 
     def resume(self) -> None:
         """Go on counting where a former writer of this record stopped; a new writer calls this first."""
-        self._sequence = max((sequence for sequence, _ in self._copies()), default=0)
+        self._sequence = self._newest()[0]
 
     @staticmethod
     def size(layout: str) -> int:
@@ -146,18 +146,21 @@ class Record:
 
     def read(self) -> tuple[float | bytes, ...] | None:
         """The newest whole copy, or None if nothing was ever written."""
-        copies = self._copies()
-        return self._layout.unpack(max(copies)[1]) if copies else None
+        body = self._newest()[1]
+        return self._layout.unpack(body) if body else None
 
-    def _copies(self) -> list[tuple[int, bytes]]:
-        copies = []
-        for at in (0, self._size):
-            raw = bytes(self._memory[at : at + self._size])
-            sequence, checksum = self._HEAD.unpack_from(raw)
-            body = raw[self._HEAD.size :]
+    def _newest(self) -> tuple[int, bytes]:
+        """The newest whole copy with its sequence number; the second is looked at only when the first is torn."""
+        size, head = self._size, self._HEAD
+        copies = [bytes(self._memory[:size]), bytes(self._memory[size : 2 * size])]
+        heads = [head.unpack_from(copy) for copy in copies]
+        newest = 0 if heads[0][0] > heads[1][0] else 1
+        for at in (newest, 1 - newest):
+            sequence, checksum = heads[at]
+            body = copies[at][head.size :]
             if sequence and checksum == crc32(body, sequence & 0xFFFFFFFF):
-                copies.append((sequence, body))
-        return copies
+                return sequence, body
+        return 0, b""
 
 
 _ACTIVITY = "QIBdqqdQ"
