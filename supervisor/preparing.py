@@ -6,68 +6,44 @@ import importlib
 import select
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
-from backends import (
-    BadDatabaseUrl,
-    DatabaseUnavailable,
-    LaneDisagreement,
-    NewJob,
-    Queue,
-    SchemaMismatch,
-    UnsafeFilesystem,
-    check,
-    current,
-    head,
-    open_engine,
-    upgrade,
-)
+from backends import DatabaseUnavailable, NewJob, Queue, check, current, head, open_engine, upgrade
 from config import Settings, mask
 from workers import boot_time
 
 from . import plan
 from .errands import Tell
+from .refusals import NOT_PERMITTED, UNREACHABLE, refusal
 
-_INSUFFICIENT_PRIVILEGE = "42501"
-UNREACHABLE, NOT_PERMITTED, BAD_SETUP = 69, 77, 78
 TRY_FOR = 10.0
 """Seconds during which a database that does not answer is asked again."""
 
 
 def prepare(settings: Settings, supervisor_id: str, tell: Tell, try_for: float = TRY_FOR) -> int:
-    """Prepare the database and tell `{"database": sentence}`, or `{"problem": sentence}`; returns the exit code."""
+    """Prepare the database and tell `{"database": sentence}`, or `{"problem": sentence, "id": its id}`; returns the exit code."""
     deadline = boot_time() + try_for
     while True:
         try:
             tell({"database": _prepare(settings, supervisor_id, tell)})
             return 0
-        except DatabaseUnavailable as error:
-            problem = error
         except Exception as error:
-            code = _exit_code(error)
-            if code is None:
+            if refused := _refusal(error):
+                return _refuse(tell, f"{mask(settings.database_url)}: {error}", *refused)
+            if not isinstance(error, DatabaseUnavailable):
                 raise
-            return _refuse(tell, f"{mask(settings.database_url)}: {error}", code)
+            problem = error
         if boot_time() > deadline:
             sentence = f"cannot reach {mask(settings.database_url)}: {problem}. Tried for {try_for:g} s; is the server up?"
-            return _refuse(tell, sentence, UNREACHABLE)
+            return _refuse(tell, sentence, "DB-UNREACHABLE", UNREACHABLE)
         select.select([], [], [], 0.5)
 
 
-def _exit_code(error: Exception) -> int | None:
-    """What an error that will not go away by itself means to the shell; None for one that nobody foresaw."""
-    match error:
-        case SchemaMismatch() | LaneDisagreement() | BadDatabaseUrl() | UnsafeFilesystem():
-            return BAD_SETUP
-        case OSError():
-            return NOT_PERMITTED
-        case DBAPIError() if getattr(error.orig, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE:
-            return NOT_PERMITTED
-    return None
+def _refusal(error: Exception) -> tuple[str, int] | None:
+    return ("PERMISSION", NOT_PERMITTED) if isinstance(error, OSError) else refusal(error)
 
 
-def _refuse(tell: Tell, problem: str, code: int) -> int:
-    tell({"problem": problem})
+def _refuse(tell: Tell, problem: str, id: str, code: int) -> int:
+    tell({"problem": problem, "id": id})
     return code
 
 

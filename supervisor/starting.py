@@ -24,8 +24,9 @@ from .events import ExtensionSaid, ModuleUnfit, SupervisorRestarting, Supervisor
 from .inbox import Inbox
 from .logs import set_up
 from .loop import Supervisor
-from .preparing import BAD_SETUP, NOT_PERMITTED, TRY_FOR, prepare
+from .preparing import TRY_FOR, prepare
 from .probing import Findings, preload, probe
+from .refusals import BAD_SETUP, NOT_PERMITTED
 from .rundir import AlreadyRunning, RunDir
 
 REFUSED = 5
@@ -33,11 +34,15 @@ FAILED = 1
 
 
 class ProblemAtStart(Exception):
-    """The supervisor did not start. The message says what, where, why and what to do; `exit_code` is for the shell."""
+    """The supervisor did not start. The message says what, where, why and what to do.
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    `exit_code` is for the shell; `id` is stable and documented with the errors of the commands.
+    """
+
+    def __init__(self, message: str, exit_code: int, id: str = "START") -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.id = id
 
 
 class _ToldToStop(Exception):
@@ -120,11 +125,10 @@ def _hold(path: Path, nursery: Nursery) -> RunDir:
         nursery.own(directory.hold())
     except AlreadyRunning as error:
         hint = "see `supervisor status`, or end it with `supervisor stop`"
-        raise ProblemAtStart(f"{error}; {hint}", REFUSED) from None
+        raise ProblemAtStart(f"{error}; {hint}", REFUSED, "PID-RUNNING") from None
     except OSError as error:
-        raise ProblemAtStart(
-            f"run_dir: cannot write {path}: {error.strerror}; set run_dir to a directory this user may write", NOT_PERMITTED
-        ) from None
+        said = f"run_dir: cannot write {path}: {error.strerror}; set run_dir to a directory this user may write"
+        raise ProblemAtStart(said, NOT_PERMITTED, "RUN-DIR") from None
     return directory
 
 
@@ -158,7 +162,7 @@ def _prepare(loaded: Loaded, identity: plan.Identity, nursery: Nursery, inbox: I
             tell(ExtensionSaid(message["extension"], message["said"]))
     said = {key: value for message in errand.messages for key, value in message.items()}
     if "problem" in said:
-        raise ProblemAtStart(said["problem"], errand.ended.exit_code or BAD_SETUP)
+        raise ProblemAtStart(said["problem"], errand.ended.exit_code or BAD_SETUP, said["id"])
     if "database" not in said:
         raise ProblemAtStart(f"preparing the database ended with {errand.ended}; its output above says why", FAILED)
     return str(said["database"])

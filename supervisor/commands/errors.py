@@ -7,6 +7,7 @@ import sys
 from typer.exceptions import TyperException
 
 from . import output
+from .opening import problem_of
 from .problems import Exit, Problem, Rendered
 
 
@@ -22,8 +23,8 @@ def worded(error: Exception) -> Problem | Rendered:
     config, backends = sys.modules.get("config"), sys.modules.get("backends")
     if config and isinstance(error, config.ConfigError):
         return Rendered(config.render(error.problems, closing=""))
-    if backends and isinstance(error, backends.DatabaseUnavailable):
-        return Problem("DB-UNREACHABLE", str(error), "supervisor db check", Exit.DATABASE_UNREACHABLE)
+    if backends and (problem := problem_of(error)):
+        return problem
     if isinstance(error, TyperException):
         return _of_usage(error)
     if isinstance(error, PermissionError):

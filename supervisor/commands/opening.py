@@ -13,14 +13,9 @@ from .problems import Exit, Problem
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
-    from sqlalchemy.exc import DBAPIError
 
-    from backends import Queue, SchemaMismatch
+    from backends import Queue
     from config import Loaded, Settings
-
-
-NOT_PERMITTED = "42501"
-"""SQLSTATE insufficient_privilege."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +60,7 @@ def open_queue(file: Path | None) -> Iterator[Opened]:
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Engine]:
     """The engine of these settings, closed at the end; the schema is not looked at."""
-    from sqlalchemy.exc import DBAPIError
-
-    from backends import BadDatabaseUrl, DatabaseUnavailable, SchemaMismatch, open_engine
+    from backends import open_engine
 
     url = settings.database_url
     try:
@@ -76,16 +69,11 @@ def open_database(settings: Settings) -> Iterator[Engine]:
             yield engine
         finally:
             engine.dispose()
-    except DatabaseUnavailable as error:
-        raise unreachable(url, error) from error
-    except DBAPIError as error:
-        raise refusal(url, error) from error
-    except SchemaMismatch as error:
-        raise Problem(
-            "DB-SCHEMA", str(error), "Back up, then: supervisor db upgrade", Exit.BAD_CONFIGURATION
-        ) from error
-    except BadDatabaseUrl as error:
-        raise Problem("DB-URL", str(error), "Correct database_url.", Exit.BAD_CONFIGURATION) from error
+    except Exception as error:
+        problem = problem_of(error, url)
+        if problem is None:
+            raise
+        raise problem from error
 
 
 def engine_options(settings: Settings) -> dict[str, Any]:
@@ -93,29 +81,36 @@ def engine_options(settings: Settings) -> dict[str, Any]:
     return settings.database.model_dump(exclude={"auto_migrate"})
 
 
-def unreachable(url: str, error: Exception) -> Problem:
-    """The problem of a database that does not answer, with its URL but not its password."""
-    what = f"cannot use {_without_secrets(url)}: {_without_secrets(error)}"
-    fix = "Is the server up, and the URL right? Test: supervisor db check"
-    return Problem("DB-UNREACHABLE", what, fix, Exit.DATABASE_UNREACHABLE)
+def problem_of(error: Exception, url: str = "the database") -> Problem | None:
+    """The problem behind an error of a database: unreachable, not permitted, not as needed; None for any other error."""
+    from sqlalchemy.exc import DBAPIError
 
-
-def refusal(url: str, error: DBAPIError) -> Problem:
-    """The problem behind a driver's error: not reachable, not permitted, or refused."""
     from backends import is_unavailable
 
-    if is_unavailable(error):
-        return unreachable(url, error.orig or error)
-    what = f"{_without_secrets(url)}: {_without_secrets(error.orig)}"
-    if getattr(error.orig, "sqlstate", "") == NOT_PERMITTED:
-        return Problem("DB-PERMISSION", what, "Run it as the owner of the tables, or grant it.", Exit.PERMISSION)
-    return Problem("DB-ERROR", what, "supervisor doctor")
+    from ..refusals import refusal
+
+    where = _without_secrets(url)
+    refused = refusal(error)
+    if is_unavailable(error) and not refused:
+        what = f"cannot use {where}: {_without_secrets(getattr(error, 'orig', None) or error)}"
+        fix = "Is the server up, and the URL right? Test: supervisor db check"
+        return Problem("DB-UNREACHABLE", what, fix, Exit.DATABASE_UNREACHABLE)
+    if isinstance(error, DBAPIError):
+        what = f"{where}: {_without_secrets(error.orig)}"
+        if refused:
+            return Problem(refused[0], what, "Run it as the owner of the tables, or grant it.", Exit(refused[1]))
+        return Problem("DB-ERROR", what, "supervisor doctor")
+    return Problem(refused[0], *_cause_and_fix(error), Exit(refused[1])) if refused else None
 
 
-def mismatch(error: SchemaMismatch) -> Problem:
-    """The problem of a schema that is not the one needed; the error's own last sentence says what to do."""
-    what, _, fix = str(error).partition(". ")
-    return Problem("DB-SCHEMA", what, fix, Exit.BAD_CONFIGURATION)
+def _cause_and_fix(error: Exception) -> tuple[str, str]:
+    """The two halves of an error that says what to do in its last sentence."""
+    said = _without_secrets(error)
+    for mark in (". ", "; "):
+        what, found, fix = said.partition(mark)
+        if found:
+            return what, fix[0].upper() + fix[1:]
+    return said, ""
 
 
 def _without_secrets(what: object) -> str:

@@ -22,14 +22,6 @@ from .wording import read_duration, span
 if TYPE_CHECKING:
     from config import Loaded
 
-AT_START = {
-    Exit.REFUSED: "PID-RUNNING",
-    Exit.DATABASE_UNREACHABLE: "DB-UNREACHABLE",
-    Exit.PERMISSION: "PERMISSION",
-    Exit.BAD_CONFIGURATION: "DB-SCHEMA",
-}
-"""The ids of what keeps a supervisor from starting, by its exit code."""
-
 STOP_MARGIN = 10.0
 """Seconds beside `shutdown_timeout` that a draining supervisor may take before `stop` gives up waiting."""
 
@@ -147,4 +139,4 @@ def _run(loaded: Loaded, overrides: Mapping[str, object]) -> int:
     try:
         return run(loaded, load_again=lambda: load(loaded.path, overrides))
     except ProblemAtStart as error:
-        raise Problem(AT_START.get(Exit(error.exit_code), "START"), str(error), code=Exit(error.exit_code)) from None
+        raise Problem(error.id, str(error), code=Exit(error.exit_code)) from None

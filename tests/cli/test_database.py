@@ -6,6 +6,9 @@ import socket
 
 import pytest
 
+from backends import BadDatabaseUrl, InheritedConnection, LaneDisagreement, SchemaMismatch, UnsafeFilesystem
+from supervisor.commands.errors import worded
+from supervisor.commands.problems import Problem
 from tests.cli.conftest import CONFIGURATION, Place
 
 COMMANDS = [
@@ -57,6 +60,30 @@ def test_an_unreachable_database_is_said_by_every_command(command: tuple[object,
     assert "app:***@127.0.0.1" in ran.err
     assert "supervisor db check" in ran.err
     assert "hunter2" not in ran.err + ran.out
+
+
+@pytest.mark.parametrize("url", ["mysql://app:hunter2@db/jobs", "sqlite:///:memory:"])
+@pytest.mark.parametrize("command", [("db", "check"), ("start",)])
+def test_a_url_that_cannot_be_used_is_said_in_clear_words(url: str, command: tuple[str, ...], place: Place) -> None:
+    place.write(f"database_url: {url}\nextensions: []\n")
+    ran = place(*command, code=78)
+    assert "error[DB-URL]" in ran.err or "error[CFG-" in ran.err
+    assert "sqlite:///" in ran.err
+    assert "hunter2" not in ran.err
+
+
+def test_each_thing_that_makes_a_database_unusable_has_its_id_and_its_remedy() -> None:
+    for error, name in (
+        (UnsafeFilesystem("a.db lies on nfs; use a local disk"), "SQLITE-FILESYSTEM"),
+        (BadDatabaseUrl("no options; set them elsewhere"), "DB-URL"),
+        (InheritedConnection("used after a fork; open it in the child"), "INHERITED-CONNECTION"),
+        (LaneDisagreement("job type a: two lanes; make the files agree"), "LANE-DISAGREEMENT"),
+        (SchemaMismatch("schema is at 1. Back up"), "DB-SCHEMA"),
+    ):
+        problem = worded(error)
+        assert isinstance(problem, Problem)
+        assert (problem.name, problem.code) == (name, 78)
+        assert problem.fix[0].isupper()
 
 
 def test_a_database_file_that_may_not_be_read_is_said(place: Place) -> None:

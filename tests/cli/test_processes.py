@@ -163,6 +163,14 @@ def test_a_restart_that_takes_too_long_says_so(running: Place) -> None:
     assert "error[RESTART-TIMEOUT]" in ran.err
 
 
+def test_a_lane_that_a_running_supervisor_sees_otherwise_is_refused_by_its_own_id(running: Place) -> None:
+    other = CONFIGURATION.format(database_url=running.database_url) + "run_dir: elsewhere\n"
+    running.write(other.replace("program:{program_id}", "everything"), "other.yaml")
+    said = running("start", "-c", "other.yaml", code=78).err
+    assert "error[LANE-DISAGREEMENT]" in said
+    assert "job type count" in said
+
+
 def test_workers_on_the_command_line_win_over_the_file(supervisor: Place) -> None:
     supervisor.start("--workers", 1)
     status = eventually(lambda: supervisor("status", "--json", code=None).json["supervisors"], within=30)
