@@ -5,9 +5,19 @@ the rest are the names that callers of those need.
 """
 
 from .backoff import RetryPolicy
+from .dialects import insert_for
 from .ending import Settled
-from .engine import BadDatabaseUrl, InheritedConnection, is_unavailable, open_connections, open_engine
+from .engine import BadDatabaseUrl, InheritedConnection, as_unavailable, is_unavailable, open_connections, open_engine
 from .fleet import JobTypeFacts, LaneDisagreement, SupervisorReport, SupervisorView
+from .inspection import (
+    Stale,
+    connections_in_use,
+    database_clock,
+    server_settings,
+    sqlite_file,
+    stale_leases,
+    waiting_without_handler,
+)
 from .job import (
     FINAL,
     MOVES,
@@ -27,7 +37,7 @@ from .migrate import Migration, check, current, head, upgrade, upgrade_sql
 from .operating import CancelAnswer, RetryAnswer
 from .queue import Cycle, Death, Queue, Renewed
 from .reading import AttemptView, Counts, JobView
-from .sqlite import UnsafeFilesystem, checkpoint
+from .sqlite import UnsafeFilesystem, checkpoint, filesystem_of, refuse_networked, safe_for_wal
 from .tables import Moment, drive_cursors, indexed_files, indexing_jobs, metadata, now, programs
 from .wakeups import Watch, watch
 
@@ -60,18 +70,24 @@ __all__ = [
     "RetryPolicy",
     "SchemaMismatch",
     "Settled",
+    "Stale",
     "Status",
     "SupervisorReport",
     "SupervisorView",
     "UnsafeFilesystem",
     "Watch",
+    "as_unavailable",
     "check",
     "checkpoint",
+    "connections_in_use",
     "current",
+    "database_clock",
     "drive_cursors",
+    "filesystem_of",
     "head",
     "indexed_files",
     "indexing_jobs",
+    "insert_for",
     "is_unavailable",
     "legal_before",
     "metadata",
@@ -79,7 +95,13 @@ __all__ = [
     "open_connections",
     "open_engine",
     "programs",
+    "refuse_networked",
+    "safe_for_wal",
+    "server_settings",
+    "sqlite_file",
+    "stale_leases",
     "upgrade",
     "upgrade_sql",
+    "waiting_without_handler",
     "watch",
 ]

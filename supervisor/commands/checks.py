@@ -10,16 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from .wording import span
 
 if TYPE_CHECKING:
-    from .inspection import Stale
+    from backends import Stale
 
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs"}
-)
 SKEW_ALLOWED = 5.0
 CONNECTIONS_BESIDE_WORKERS = 4
 """Maintenance keeps three connections: one for its verbs, one for heartbeats, one that listens; a command takes one more."""
-WAL_RESET_FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
-"""SQLite releases without the WAL-reset corruption: these, what followed them in their own series, and all after the last."""
 
 FINDINGS = {
     "CFG": "The configuration file can be used. Its mistakes have ids of their own, `CFG-...`, as in `config check`.",
@@ -76,8 +71,10 @@ def clock(database: datetime, here: datetime) -> Iterator[Finding]:
 
 def sqlite_library(settings: Mapping[str, str]) -> Iterator[Finding]:
     """Whether the SQLite library and its journal survive a crash of the machine."""
+    from backends import safe_for_wal
+
     version, journal, synchronous = settings["library"], settings["journal_mode"], int(settings["synchronous"])
-    if journal == "wal" and not _is_safe_in_wal_mode(tuple(map(int, version.split(".")))):
+    if journal == "wal" and not safe_for_wal(tuple(map(int, version.split(".")))):
         what = f"SQLite {version} can corrupt a database in WAL mode (fixed in 3.51.3)"
         yield Finding(
             "database",
@@ -93,20 +90,17 @@ def sqlite_library(settings: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("database", "SQLITE-SYNCHRONOUS", "warn", what, "Leave PRAGMA synchronous at FULL.")
 
 
-def _is_safe_in_wal_mode(version: tuple[int, ...]) -> bool:
-    return version > WAL_RESET_FIXED[-1] or any(
-        version[:2] == fixed[:2] and version >= fixed for fixed in WAL_RESET_FIXED
-    )
-
-
 def file_system(kind: str, path: str) -> Iterator[Finding]:
     """Whether a SQLite file stands where its locks work."""
-    if kind in NETWORK_FILE_SYSTEMS:
-        what = f"{path} is on {kind}, a network file system: SQLite's locks do not hold there"
-        yield Finding(
-            "database", "SQLITE-FILESYSTEM", "fail", what, "Move the file to a local disk, or use PostgreSQL."
-        )
-    elif kind:
+    from backends import UnsafeFilesystem, refuse_networked
+
+    try:
+        refuse_networked(path, kind)
+    except UnsafeFilesystem as error:
+        what, _, fix = str(error).partition("; ")
+        yield Finding("database", "SQLITE-FILESYSTEM", "fail", what, fix)
+        return
+    if kind:
         yield Finding("database", "SQLITE-FILESYSTEM", "ok", f"{path} is on {kind}")
 
 

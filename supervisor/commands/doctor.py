@@ -20,11 +20,9 @@ from .problems import Exit, Problem
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-    from backends import Queue
+    from backends import Queue, Stale
     from config import Problem as ConfigProblem
     from config import Settings
-
-    from .inspection import Stale
 
 SIGNS = {"ok": "✓", "warn": "!", "fail": "✗"}
 
@@ -70,9 +68,7 @@ def examine(file: Path | None) -> Iterator[Finding]:
 
 
 def _examine_database(engine: Engine, settings: Settings) -> Iterator[Finding]:
-    from backends import Queue, check, head
-
-    from .inspection import database_clock
+    from backends import Queue, check, database_clock, head
 
     queue = Queue(engine)
     yield from checks.clock(queue.read(database_clock), datetime.now(UTC))
@@ -83,16 +79,15 @@ def _examine_database(engine: Engine, settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_sqlite(queue: Queue) -> Iterator[Finding]:
-    from .inspection import filesystem_of, server_settings, sqlite_file
+    from backends import filesystem_of, server_settings, sqlite_file
 
     yield from checks.sqlite_library(queue.read(server_settings))
-    file, mounts = queue.read(sqlite_file), Path("/proc/self/mountinfo")
-    if mounts.exists():
-        yield from checks.file_system(filesystem_of(file, mounts.read_text()), str(file))
+    file = str(queue.read(sqlite_file))
+    yield from checks.file_system(filesystem_of(file), file)
 
 
 def _examine_postgres(queue: Queue, settings: Settings) -> Iterator[Finding]:
-    from .inspection import connections_in_use, server_settings
+    from backends import connections_in_use, server_settings
 
     server = queue.read(server_settings)
     yield from checks.postgres_durability(server)
@@ -102,7 +97,7 @@ def _examine_postgres(queue: Queue, settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_queue(queue: Queue, settings: Settings) -> Iterator[Finding]:
-    from .inspection import stale_leases, waiting_without_handler
+    from backends import stale_leases, waiting_without_handler
 
     def stale(connection: Connection) -> list[Stale]:
         return stale_leases(connection, settings.lock_timeout)

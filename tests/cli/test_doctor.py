@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
+from backends import Stale
 from supervisor.commands import checks
-from supervisor.commands.inspection import Stale, filesystem_of
 from tests.cli.conftest import CONFIGURATION, Place
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -138,14 +137,3 @@ def test_a_job_nobody_renews_fails() -> None:
 def test_a_network_file_system_fails() -> None:
     [finding] = checks.file_system("nfs4", "/srv/jobqueue.db")
     assert finding.level == "fail"
-
-
-def test_the_file_system_is_that_of_the_nearest_mount() -> None:
-    mounts = (
-        "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
-        "21 20 0:30 / /srv rw - nfs4 server:/srv rw\n"
-        "22 21 8:2 / /srv/my\\040disk rw - xfs /dev/sdb1 rw\n"
-    )
-    assert filesystem_of(Path("/srv/jobqueue.db"), mounts) == "nfs4"
-    assert filesystem_of(Path("/srv/my disk/jobqueue.db"), mounts) == "xfs"
-    assert filesystem_of(Path("/srvx/jobqueue.db"), mounts) == "ext4"

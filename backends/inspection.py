@@ -1,4 +1,4 @@
-"""What `doctor` and `status` read from the database beyond the queue's own verbs. Reading only."""
+"""What `supervisor doctor` reads from the database beyond the queue's own verbs. Reading only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import func, select, text
 from sqlalchemy.engine import Connection
 
-from backends import indexing_jobs, now
+from .tables import indexing_jobs, now
 
 job = indexing_jobs.c
 POSTGRES_SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "max_connections", "server_version")
@@ -68,14 +68,3 @@ def waiting_without_handler(connection: Connection) -> Mapping[str, int]:
         .group_by(job.job_type)
     )
     return {row[0]: row[1] for row in connection.execute(statement)}
-
-
-def filesystem_of(path: Path, mounts: str) -> str:
-    """The type of the file system that holds `path`, by the text of /proc/self/mountinfo; empty when it is not listed."""
-    best, kind = "", ""
-    for line in mounts.splitlines():
-        before, _, after = line.partition(" - ")
-        mount = before.split(" ")[4].replace("\\040", " ")
-        if (path == Path(mount) or Path(mount) in path.parents) and len(mount) >= len(best):
-            best, kind = mount, after.split(" ")[0]
-    return kind
