@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine
 
 from backends import JobTypeFacts, Queue, RetryPolicy, open_engine
@@ -20,6 +21,10 @@ TYPES = {
     "laned": JobTypeFacts("program:{program_id}"),
     "also_laned": JobTypeFacts("program:{program_id}"),
 }
+
+# Other processes share the machine, so no example is too slow; and a run finds today what it found yesterday.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 
 @pytest.fixture

@@ -7,12 +7,17 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine
 
 from backends import JobTypeFacts, Queue
 from tests.workers.running import RunningWorker, Start
 
 UNLANED = ("quick", "until_file", "obedient", "fails", "raises", "counts_attempts", "reports", "misreports", "notes")
+
+# Other processes share the machine, so no example is too slow; and a run finds today what it found yesterday.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 
 @pytest.fixture
