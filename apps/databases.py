@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import Table, func, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
-
-
-def insert_for(connection: Connection, table: Table) -> Any:
-    """The database's own INSERT, which knows ON CONFLICT."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def pass_over_given_ids(connection: Connection, table: Table) -> None:

@@ -38,7 +38,7 @@ from .operating import CancelAnswer, RetryAnswer
 from .queue import Cycle, Death, Queue, Renewed
 from .reading import AttemptView, Counts, JobView
 from .sqlite import UnsafeFilesystem, checkpoint, filesystem_of, refuse_networked, safe_for_wal
-from .tables import Moment, drive_cursors, indexed_files, indexing_jobs, metadata, now, programs
+from .tables import Moment, drive_cursors, file_texts, indexed_files, indexing_jobs, metadata, now, programs
 from .wakeups import Watch, watch
 
 __all__ = [
@@ -83,6 +83,7 @@ __all__ = [
     "current",
     "database_clock",
     "drive_cursors",
+    "file_texts",
     "filesystem_of",
     "head",
     "indexed_files",

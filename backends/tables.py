@@ -249,8 +249,6 @@ indexed_files = Table(
     Column("modified_at", Moment),
     Column("fingerprint", String),
     Column("content_hash", String),
-    Column("content", Text),
-    Column("content_truncated", Boolean, nullable=False, server_default=text("false")),
     Column("status", String, nullable=False),
     Column("reason", Text),
     Column("trashed", Boolean, nullable=False, server_default=text("false")),
@@ -262,6 +260,17 @@ indexed_files = Table(
     ),
 )
 """One row per file of a program, keyed by the source's own file id. `fingerprint` tells whether it must be read again."""
+
+Index("jobqueue_files_in_folder", indexed_files.c.program_id, indexed_files.c.parent_id)
+
+file_texts = Table(
+    "jobqueue_file_texts",
+    metadata,
+    Column("file_id", Id, ForeignKey("indexed_files.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("content", Text, nullable=False),
+    Column("content_truncated", Boolean, nullable=False, server_default=text("false")),
+)
+"""The text of each indexed file, by the `id` of its row: apart, so that noting a sighting does not rewrite megabytes."""
 
 drive_cursors = Table(
     "jobqueue_drive_cursors",

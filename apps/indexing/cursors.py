@@ -5,9 +5,7 @@ from __future__ import annotations
 from sqlalchemy import delete, select, update
 from sqlalchemy.engine import Connection
 
-from backends import drive_cursors
-
-from ..databases import insert_for
+from backends import drive_cursors, insert_for
 
 cursor = drive_cursors.c
 

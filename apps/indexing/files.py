@@ -16,7 +16,7 @@ from . import rows
 from .digests import digest_of
 from .extract import VERSION, Extractor
 from .kinds import Damaged, NoText, not_worth_reading
-from .rows import FAILED, INDEXED, REMOVED, SKIPPED, Known
+from .rows import FAILED, INDEXED, REMOVED, SKIPPED, Content, Known
 from .source import (
     CoolDown,
     Entry,
@@ -168,8 +168,8 @@ class Files:
             if row is not None and _has_this_content(row, digest):
                 return Result(INDEXED, lambda connection: self._redescribe(connection, row, entry, fingerprint))
             found = self._extractor.extract(content, entry.name, mime_type, self._ctx.should_stop)
-        values = rows.with_content(found.text, found.truncated, digest, fingerprint, found.remark or entry.remark)
-        return Result(INDEXED, self._saving(entry, values))
+        values = rows.with_content(digest, fingerprint, found.remark or entry.remark)
+        return Result(INDEXED, self._saving(entry, values, Content(found.text, found.truncated)))
 
     def _redescribe(self, connection: Connection, row: Known, entry: Entry, fingerprint: str) -> None:
         rows.describe(connection, self._job_id, row, entry, fingerprint=fingerprint)
@@ -188,8 +188,8 @@ class Files:
 
     # Writing
 
-    def _saving(self, entry: Entry, values: dict[str, Any]) -> Write:
-        return lambda connection: rows.save(connection, self._program_id, self._job_id, entry, values)
+    def _saving(self, entry: Entry, values: dict[str, Any], content: Content | None = None) -> Write:
+        return lambda connection: rows.save(connection, self._program_id, self._job_id, entry, values, content)
 
     def _removing(self, row: Known | None, reason: str) -> Write:
         def write(connection: Connection) -> None:

@@ -1,16 +1,15 @@
-"""The statements on `indexed_files`: one row per file of a program, keyed by the source's own file id."""
+"""The statements on `indexed_files`, one row per file of a program, and on the texts of those files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import case, func, null, or_, select, update
+from sqlalchemy import case, delete, func, null, or_, select, update
 from sqlalchemy.engine import Connection
 
-from backends import indexed_files, now
+from backends import file_texts, indexed_files, insert_for, now
 
-from ..databases import insert_for
 from .source import Entry
 from .text import storable
 
@@ -45,6 +44,13 @@ class Known(NamedTuple):
     status: str
     reason: str | None
     last_seen_job: int | None
+
+
+class Content(NamedTuple):
+    """The text of a file, and whether there was more of it than is kept."""
+
+    text: str
+    truncated: bool
 
 
 class Unseen(NamedTuple):
@@ -84,16 +90,32 @@ def touch(connection: Connection, job_id: int, ids: Sequence[int]) -> None:
         connection.execute(update(indexed_files).where(file.id.in_(each), older).values(last_seen_job=job_id))
 
 
-def save(connection: Connection, program_id: int, job_id: int, entry: Entry, values: Mapping[str, Any]) -> None:
-    """Insert or update the row of one file: what its listing tells, and `values`."""
+def save(
+    connection: Connection, program_id: int, job_id: int, entry: Entry, values: Mapping[str, Any],
+    content: Content | None = None,
+) -> None:
+    """Insert or update the row of one file: what its listing tells, and `values`. Its text becomes `content`, or none."""
     row = {**shown(entry), "last_seen_job": job_id, **values}
     insertion = insert_for(connection, indexed_files).values(program_id=program_id, file_id=storable(entry.file_id), **row)
     latest = case((file.last_seen_job > job_id, file.last_seen_job), else_=job_id)
-    connection.execute(
-        insertion.on_conflict_do_update(
-            index_elements=["program_id", "file_id"], set_={**row, "last_seen_job": latest}
-        )
+    saving = insertion.on_conflict_do_update(
+        index_elements=["program_id", "file_id"], set_={**row, "last_seen_job": latest}
     )
+    number = connection.execute(saving.returning(file.id)).scalar_one()
+    if content is None:
+        _drop_texts(connection, [number])
+    else:
+        _write_text(connection, number, content)
+
+
+def _write_text(connection: Connection, number: int, content: Content) -> None:
+    written = {"content": content.text, "content_truncated": content.truncated}
+    insertion = insert_for(connection, file_texts).values(file_id=number, **written)
+    connection.execute(insertion.on_conflict_do_update(index_elements=["file_id"], set_=written))
+
+
+def _drop_texts(connection: Connection, ids: Sequence[int]) -> None:
+    connection.execute(delete(file_texts).where(file_texts.c.file_id.in_(ids)))
 
 
 def describe(connection: Connection, job_id: int, row: Known, entry: Entry, **values: Any) -> None:
@@ -103,11 +125,10 @@ def describe(connection: Connection, job_id: int, row: Known, entry: Entry, **va
     connection.execute(update(indexed_files).where(file.id == row.id).values(**changed))
 
 
-def with_content(text: str, truncated: bool, content_hash: str, fingerprint: str | None, reason: str | None) -> dict[str, Any]:
+def with_content(content_hash: str, fingerprint: str | None, reason: str | None) -> dict[str, Any]:
     """The columns of a file whose text was read."""
     return {
-        "status": INDEXED, "reason": reason, "fingerprint": fingerprint, "content_hash": content_hash, "content": text,
-        "content_truncated": truncated, "indexed_at": now(),
+        "status": INDEXED, "reason": reason, "fingerprint": fingerprint, "content_hash": content_hash, "indexed_at": now(),
     }
 
 
@@ -116,7 +137,7 @@ def without_content(status: str, reason: str, fingerprint: str | None = None) ->
     return {"status": status, "reason": storable(reason), "fingerprint": fingerprint, **_EMPTY}
 
 
-_EMPTY = {"content_hash": null(), "content": null(), "content_truncated": False, "indexed_at": null()}
+_EMPTY = {"content_hash": null(), "indexed_at": null()}
 
 
 def remove(connection: Connection, ids: Sequence[int], reason: str) -> int:
@@ -125,6 +146,7 @@ def remove(connection: Connection, ids: Sequence[int], reason: str) -> int:
     for each in _batches(ids):
         statement = update(indexed_files).where(file.id.in_(each), file.status != REMOVED)
         gone += connection.execute(statement.values(without_content(REMOVED, reason))).rowcount
+        _drop_texts(connection, each)
     return gone
 
 

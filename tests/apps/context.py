@@ -12,7 +12,7 @@ from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.engine import Connection
 
 from apps.programs import add_program
-from backends import Job, indexed_files, indexing_jobs
+from backends import Job, file_texts, indexed_files, indexing_jobs
 from workers import JobContext
 
 Row = Any
@@ -94,8 +94,9 @@ class Installation:
         return {row.path: row for row in self.rows(program_id) if row.status != "removed"}
 
     def rows(self, program_id: int | None = None) -> list[Row]:
-        """All rows of `indexed_files`, in the order of their ids."""
-        statement = select(indexed_files).order_by(indexed_files.c.id)
+        """All rows of `indexed_files` with their texts (None where there is none), in the order of their ids."""
+        texts = (file_texts.c.content, file_texts.c.content_truncated)
+        statement = select(indexed_files, *texts).outerjoin(file_texts).order_by(indexed_files.c.id)
         if program_id is not None:
             statement = statement.where(indexed_files.c.program_id == program_id)
         with self.engine.connect() as connection:

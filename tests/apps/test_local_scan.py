@@ -7,10 +7,12 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete, func, select
 
 from apps.indexing import files, rows
 from apps.indexing.jobs import full_scan, incremental, specific_folder
 from apps.indexing.local import raw, written
+from backends import file_texts, indexed_files
 from tests.apps.context import Installation
 from tests.apps.documents import docx, pdf
 from workers import GiveUp
@@ -94,6 +96,24 @@ def test_a_deleted_file_is_marked_removed_without_its_text_and_comes_back(instal
     write(folder, "sub/goes.txt", "back")
     installation.run(full_scan, program)
     assert installation.files()["sub/goes.txt"].content == "back"
+
+
+def test_a_file_that_turns_into_something_without_text_loses_its_text(installation: Installation, folder: Path) -> None:
+    write(folder, "file", "text")
+    program = installation.program("local", str(folder))
+    installation.run(full_scan, program)
+    write(folder, "file", b"\x89PNG\r\n\x1a\n")
+    installation.run(full_scan, program)
+    assert [(row.status, row.content) for row in installation.rows()] == [("skipped", None)]
+
+
+def test_a_text_goes_when_the_row_of_its_file_is_deleted(installation: Installation, folder: Path) -> None:
+    write(folder, "file.txt")
+    installation.run(full_scan, installation.program("local", str(folder)))
+    with installation.engine.begin() as connection:
+        assert connection.scalar(select(func.count()).select_from(file_texts)) == 1
+        connection.execute(delete(indexed_files))
+        assert connection.scalar(select(func.count()).select_from(file_texts)) == 0
 
 
 def test_a_bad_file_never_fails_the_job(installation: Installation, folder: Path) -> None:

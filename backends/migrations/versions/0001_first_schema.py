@@ -154,8 +154,6 @@ def _create_indexing() -> None:
         sa.Column("modified_at", Moment),
         sa.Column("fingerprint", sa.String),
         sa.Column("content_hash", sa.String),
-        sa.Column("content", sa.Text),
-        sa.Column("content_truncated", sa.Boolean, nullable=False, server_default=sa.text("false")),
         sa.Column("status", sa.String, nullable=False),
         sa.Column("reason", sa.Text),
         sa.Column("trashed", sa.Boolean, nullable=False, server_default=sa.text("false")),
@@ -165,6 +163,15 @@ def _create_indexing() -> None:
         sa.CheckConstraint(
             "status IN ('pending', 'indexed', 'skipped', 'failed', 'removed')", name="jobqueue_known_file_status"
         ),
+    )
+    op.create_index("jobqueue_files_in_folder", "indexed_files", ["program_id", "parent_id"])
+    op.create_table(
+        "jobqueue_file_texts",
+        sa.Column(
+            "file_id", Id, sa.ForeignKey("indexed_files.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+        ),
+        sa.Column("content", sa.Text, nullable=False),
+        sa.Column("content_truncated", sa.Boolean, nullable=False, server_default=sa.text("false")),
     )
     op.create_table(
         "jobqueue_drive_cursors",
