@@ -208,12 +208,20 @@ _TRIGGERS: dict[str, list[str]] = {
         END"""
     ],
     "postgresql": [
-        """CREATE FUNCTION jobqueue_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
+        # Its owner's rights and its own schema: whoever may insert a job can, whatever else they may do and see.
+        """CREATE FUNCTION jobqueue_inserted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+        DECLARE
+            added bigint := (SELECT count(*) FROM fresh);
         BEGIN
-            INSERT INTO jobqueue_count_deltas (program_id, counter, change)
-                SELECT program_id, 'created', count(*) FROM fresh GROUP BY program_id;
-            PERFORM pg_notify('jobqueue_' || TG_TABLE_SCHEMA, count(*)::text) FROM fresh;
+            IF added > 0 THEN
+                INSERT INTO jobqueue_count_deltas (program_id, counter, change)
+                    SELECT program_id, 'created', count(*) FROM fresh GROUP BY program_id;
+                PERFORM pg_notify(('jobqueue_' || TG_TABLE_SCHEMA)::name::text, added::text);
+            END IF;
             RETURN NULL;
+        END $$""",
+        """DO $$ BEGIN
+            EXECUTE format('ALTER FUNCTION jobqueue_inserted() SET search_path = %I, pg_temp', current_schema());
         END $$""",
         """CREATE TRIGGER jobqueue_inserted AFTER INSERT ON indexing_jobs
             REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION jobqueue_inserted()""",
