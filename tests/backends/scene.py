@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, column, create_engine, event, insert, select, table, text, update
+from sqlalchemy import Connection, Engine, Row, column, create_engine, delete, event, insert, select, table, text, update
 
 from backends import Job, Kind, NewJob, Outcome, Queue, indexing_jobs
 from backends.dialects import one_writer
@@ -34,6 +34,13 @@ def everything(queue: Queue) -> dict[str, list[Any]]:
             each.name: sorted(map(tuple, connection.execute(select(each))), key=repr) for each in tables
         }
     )
+
+
+def clear(queue: Queue) -> None:
+    """Leave no job, no attempt, no lane and no count."""
+    with queue.engine.begin() as connection:
+        for each in (indexing_jobs, job_attempts, lanes, count_deltas, counts):
+            connection.execute(delete(each))
 
 
 def insert_raw(engine: Engine | Connection, **values: Any) -> int:

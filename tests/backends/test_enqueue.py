@@ -147,12 +147,12 @@ def test_parameters_that_cannot_be_stored_are_refused(parameters: dict[str, Any]
         parameters_text(parameters)
 
 
-@pytest.mark.parametrize("harmless", ["\\u0000", "\\\\u0000", "C:\\u0000", "\x01", "\U0010ffff"])
-def test_text_that_only_looks_like_nul_is_stored(queue: Queue, harmless: str) -> None:
-    (job_id,) = queue.enqueue([NewJob("quick", 1, parameters={harmless: harmless})])
-    view = queue.get(job_id)
-    assert view is not None
-    assert view.parameters == {harmless: harmless}
+def test_text_that_only_looks_like_nul_is_stored(queue: Queue) -> None:
+    for harmless in ("\\u0000", "\\\\u0000", "C:\\u0000", "\x01", "\U0010ffff"):
+        (job_id,) = queue.enqueue([NewJob("quick", 1, parameters={harmless: harmless})])
+        view = queue.get(job_id)
+        assert view is not None
+        assert view.parameters == {harmless: harmless}
 
 
 @pytest.mark.parametrize(
