@@ -128,7 +128,8 @@ indexing_jobs = Table(
 """The queue. `ready_at`, `lane` and `waits_for` are private: admission alone sets them.
 
 A pending row is in one of these conditions: `ready_at` set (claimable); `waits_for` 'time' (until `scheduled_at`),
-'lane' (behind the head of its lane) or 'handler' (no supervisor serves its type); neither (not yet examined).
+'lane' (behind the head of its lane), 'handler' (no supervisor serves its type) or 'name' (the type's name is longer than any may
+be); neither (not yet examined).
 `locked_boot` and `locked_boot_seconds` repeat `locked_at` on the host's own boot clock (SQLite only).
 """
 
