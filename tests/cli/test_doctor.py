@@ -8,7 +8,7 @@ import pytest
 
 from backends import Stale
 from supervisor.commands import checks
-from tests.cli.conftest import CONFIGURATION, Place
+from tests.cli.conftest import CONFIGURATION, Place, on_sqlite
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
@@ -34,21 +34,25 @@ def test_every_finding_is_documented_and_every_flaw_has_a_fix(supervisor: Place)
         assert finding["level"] == "ok" or finding["fix"]
 
 
+@on_sqlite
 def test_nobody_running_is_a_warning_not_a_failure(supervisor: Place) -> None:
     assert levels(supervisor)["SUPERVISOR-ALIVE"] == "warn"
 
 
+@on_sqlite
 def test_a_pipe_gets_one_line_per_finding(supervisor: Place) -> None:
     rows = supervisor("doctor", code=None).rows
     assert {len(row) for row in rows} == {5}
     assert ["ok", "HANDLER-IMPORT", "handlers", "all 4 handlers can be imported", ""] in rows
 
 
+@on_sqlite
 def test_a_terminal_gets_groups_and_fixes(supervisor: Place) -> None:
     _, screen = supervisor.on_a_terminal("doctor", NO_COLOR="1")
     assert "processes\r\n  ! no supervisor is running  [SUPERVISOR-ALIVE]\r\n      fix: supervisor start" in screen
 
 
+@on_sqlite
 def test_a_handler_that_is_not_there_fails(supervisor: Place) -> None:
     supervisor.write("def count(ctx): pass\n", "cli_handlers.py")
     assert levels(supervisor)["HANDLER-IMPORT"] == "fail"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cli.conftest import Place
+from tests.cli.conftest import Place, on_sqlite
 from tests.support import eventually
 
 
@@ -45,6 +45,7 @@ def test_a_parameter_that_is_no_pair_is_a_usage_error(word: str, place: Place) -
     assert "--param depth=3" in ran.err
 
 
+@on_sqlite
 def test_a_parameter_that_cannot_be_stored_is_a_usage_error(supervisor: Place) -> None:
     ran = supervisor("jobs", "enqueue", "count", "--program", 1, "--param", 'text="\\u0000"', code=2)
     assert "error[BAD-PARAM]" in ran.err
@@ -62,12 +63,14 @@ def test_a_job_for_later_waits_for_its_time(supervisor: Place) -> None:
     assert datetime.fromisoformat(supervisor("jobs", "show", job, "--json").json["scheduled_at"]) == at
 
 
+@on_sqlite
 def test_an_unknown_type_is_answered_with_the_one_that_was_meant(supervisor: Place) -> None:
     ran = supervisor("jobs", "enqueue", "cuont", "--program", 1, code=2)
     assert "error[JOB-TYPE] no job type is called 'cuont', did you mean 'count'?" in ran.err
     assert supervisor("jobs", "list").rows == []
 
 
+@on_sqlite
 def test_a_type_that_others_serve_can_be_enqueued_on_purpose(supervisor: Place) -> None:
     assert supervisor("jobs", "enqueue", "elsewhere", "--program", 1, "--any-type").rows[0][2] == "elsewhere"
 
@@ -96,10 +99,12 @@ def test_a_list_can_be_narrowed(supervisor: Place) -> None:
     assert supervisor("jobs", "list", "--program", 3).err == "No job matches.\n"
 
 
+@on_sqlite
 def test_an_unknown_status_is_answered_with_the_one_that_was_meant(supervisor: Place) -> None:
     assert "did you mean 'failed'?" in supervisor("jobs", "list", "--status", "faild", code=2).err
 
 
+@on_sqlite
 def test_lines_are_neither_padded_nor_shortened_nor_broken(supervisor: Place) -> None:
     folder = "folder\twith\na very long name " * 20
     job = enqueue(supervisor, "--folder", folder)
@@ -139,11 +144,13 @@ def test_why_says_what_a_job_waits_for(supervisor: Place) -> None:
     assert answer["reasons"]
 
 
+@on_sqlite
 def test_a_number_no_column_can_hold_is_a_usage_error(supervisor: Place) -> None:
     assert "does not fit" in supervisor("jobs", "list", "--program", 2**31, code=2).err
     assert "'ID'" in supervisor("jobs", "show", 2**63, code=2).err
 
 
+@on_sqlite
 def test_a_terminal_gets_a_table_with_headings(supervisor: Place) -> None:
     job = enqueue(supervisor)
     code, screen = supervisor.on_a_terminal("jobs", "list")
@@ -155,43 +162,43 @@ def test_a_terminal_gets_a_table_with_headings(supervisor: Place) -> None:
     )
 
 
+@on_sqlite
 def test_a_name_cannot_steer_the_terminal(supervisor: Place) -> None:
     job = enqueue(supervisor, "--folder", "\x1b]0;owned\x07")
     assert "\x1b]0;" not in supervisor.on_a_terminal("jobs", "show", job)[1]
 
 
-@pytest.mark.parametrize(
-    ("job_type", "code", "status"), [("count", 0, "completed"), ("refuse", 1, "failed"), ("withdraw", 5, "cancelled")]
-)
-def test_waiting_ends_with_the_outcome_of_the_job(job_type: str, code: int, status: str, running: Place) -> None:
-    ran = running("jobs", "enqueue", job_type, "--program", 1, "--wait", code=code)
-    assert ran.rows[-1][1] == status
-    document = running("jobs", "enqueue", job_type, "--program", 1, "--wait", "--json", code=code).json
-    assert document["status"] == status
+def test_waiting_ends_with_the_outcome_of_the_job(running: Place) -> None:
+    for job_type, code, status in (("count", 0, "completed"), ("refuse", 1, "failed"), ("withdraw", 5, "cancelled")):
+        ran = running("jobs", "enqueue", job_type, "--program", 1, "--wait", code=code)
+        assert ran.rows[-1][1] == status
+        document = running("jobs", "enqueue", job_type, "--program", 1, "--wait", "--json", code=code).json
+        assert document["status"] == status
 
 
-def test_a_failed_job_shows_its_attempts_and_can_be_retried(running: Place) -> None:
-    job = int(running("jobs", "enqueue", "refuse", "--program", 1, "--wait", code=1).rows[0][0])
-    attempts = [row for row in running("jobs", "show", job).rows if row[0] == "attempt"]
+def test_a_failed_job_shows_its_attempts_and_can_be_retried(bystander: Place) -> None:
+    job = int(bystander("jobs", "enqueue", "refuse", "--program", 1, "--wait", code=1).rows[0][0])
+    attempts = [row for row in bystander("jobs", "show", job).rows if row[0] == "attempt"]
     assert attempts[0][2:4] == ["gave_up", "no such folder"]
-    assert running("jobs", "show", job, "--json").json["attempts"][0]["reason"] == "no such folder"
-    assert running("jobs", "retry", job).rows == [[str(job), "retried"]]
+    assert bystander("jobs", "show", job, "--json").json["attempts"][0]["reason"] == "no such folder"
+    assert bystander("jobs", "retry", job).rows == [[str(job), "retried"]]
 
 
-def test_a_running_job_is_asked_to_stop(running: Place) -> None:
-    job = int(running("jobs", "enqueue", "linger", "--program", 1).rows[0][0])
-    eventually(lambda: running("jobs", "show", job, "--json").json["status"] == "running", within=15)
-    assert running("jobs", "cancel", job).rows == [[str(job), "asked"]]
-    eventually(lambda: running("jobs", "show", job, "--json").json["status"] == "cancelled", within=15)
+def test_a_running_job_is_asked_to_stop(bystander: Place) -> None:
+    job = int(bystander("jobs", "enqueue", "linger", "--program", 1).rows[0][0])
+    eventually(lambda: bystander("jobs", "show", job, "--json").json["status"] == "running", within=15, every=0.1)
+    assert bystander("jobs", "cancel", job).rows == [[str(job), "asked"]]
+    eventually(lambda: bystander("jobs", "show", job, "--json").json["status"] == "cancelled", within=15, every=0.1)
 
 
-def test_waiting_on_a_terminal_draws_a_bar(running: Place) -> None:
-    code, screen = running.on_a_terminal("jobs", "enqueue", "count", "--program", 1, "--wait")
+def test_waiting_on_a_terminal_draws_a_bar(bystander: Place) -> None:
+    code, screen = bystander.on_a_terminal("jobs", "enqueue", "count", "--program", 1, "--wait")
     assert code == 0
     assert "━" in screen
     assert "completed" in screen
 
 
+@on_sqlite
 def test_json_is_one_document(supervisor: Place) -> None:
     enqueue(supervisor)
     assert len(supervisor("jobs", "list", "--json").out.splitlines()) == 1

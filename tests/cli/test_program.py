@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import REPOSITORY, Place
+from tests.cli.conftest import Place, on_sqlite
+from tests.cli.warm import REPOSITORY
 
 HEAVY = {
     "sqlalchemy",
@@ -57,6 +58,7 @@ def test_help_names_every_command(place: Place) -> None:
         "start",
         "stop",
         "reload",
+        "restart",
         "status",
         "doctor",
         "version",
@@ -66,6 +68,35 @@ def test_help_names_every_command(place: Place) -> None:
         "config",
     ):
         assert command in said
+
+
+def test_a_new_interpreter_runs_the_commands_and_says_no_with_the_same_codes(supervisor: Place) -> None:
+    job = supervisor.from_scratch("jobs", "enqueue", "count", "--program", 1, "--json").json["id"]
+    assert supervisor.from_scratch("status", "--json", code=3).json["queue"]["pending"] == 1
+    levels = {each["level"] for each in supervisor.from_scratch("doctor", "--json", code=None).json["findings"]}
+    assert "ok" in levels
+    assert "error[JOB-STATUS]" in supervisor.from_scratch("jobs", "retry", job, code=5).err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("config", "check"), 0, ""),
+        (("jobs", "list"), 0, "No jobs yet."),
+        (("jobs", "show", 4711), 4, "error[JOB-NOT-FOUND]"),
+        (("restart",), 3, "error[NOT-RUNNING]"),
+        (("jobs", "list", "--status", "faild"), 2, "error[USAGE]"),
+        (("db", "check", "-c", "unreachable.yaml"), 69, "error[DB-UNREACHABLE]"),
+        (("status", "-c", "nowhere.yaml"), 77, "error[PERMISSION]"),
+    ],
+)
+@on_sqlite
+def test_each_kind_of_answer_has_its_exit_code_in_a_shell(
+    arguments: tuple[object, ...], code: int, said: str, supervisor: Place
+) -> None:
+    supervisor.write("database_url: postgresql://app@127.0.0.1:1/jobs\n", "unreachable.yaml")
+    supervisor.write("database_url: sqlite:///nowhere/jobs.db\n", "nowhere.yaml")
+    assert supervisor.from_scratch(*arguments, code=code).err.startswith(said)
 
 
 def test_a_mistyped_command_is_answered_with_the_one_that_was_meant(place: Place) -> None:
