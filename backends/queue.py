@@ -103,24 +103,37 @@ class Queue:
         return self.settle_and_claim(tag, finished, "", (), 0).lost
 
     def settle_and_claim(
-        self, done_tag: str, finished: Sequence[tuple[Job, Outcome]], tag: str, job_types: Sequence[str], limit: int
+        self,
+        done_tag: str,
+        finished: Sequence[tuple[Job, Outcome]],
+        tag: str,
+        job_types: Sequence[str],
+        limit: int,
+        admitting: bool = True,
     ) -> Cycle:
         """Settle what is finished and claim what is next, in one transaction.
 
-        A claim that finds nothing ready admits first, unless something was settled: lanes are locked once in a transaction.
+        A claim that finds nothing ready admits first when it is `admitting`, unless something was settled: lanes are locked
+        once in a transaction.
         """
         parameters = self._claim_parameters(done_tag, tag, job_types)
         short = [each for each, outcome in finished if outcome.kind is Kind.COMPLETED and each.lane is None]
         rest = [pair for pair in finished if pair[1].kind is not Kind.COMPLETED or pair[0].lane is not None]
-        if short and limit and not rest and not self._one_writer:
-            return self._in_one_statement(short, limit, parameters)
+        if limit and not rest and not self._one_writer:
+            cycle = self._in_one_statement(short, limit, parameters)
+            if short or cycle.claimed or not admitting:
+                return cycle
+        admitting = admitting and not finished
         try:
-            return self._write(lambda connection: self._in_steps(connection, short, rest, limit, parameters))
+            return self._write(lambda connection: self._in_steps(connection, short, rest, limit, parameters, admitting))
         except hot.PartlyLost:
-            return self._write(lambda connection: self._in_steps(connection, [], finished, limit, parameters))
+            return self._write(lambda connection: self._in_steps(connection, [], finished, limit, parameters, False))
 
     def _in_one_statement(self, done: list[Job], limit: int, parameters: dict[str, Any]) -> Cycle:
+        """Postgres: no BEGIN and no COMMIT of their own, so one round trip."""
         with as_unavailable(), self._autocommit.connect() as connection:
+            if not done:
+                return Cycle([], self._claim(connection, limit, parameters, admitting=False))
             settled, claimed = hot.settle_and_claim_on_postgres(connection, done, limit, parameters)
         return Cycle([each for each in done if each.id not in settled], _in_order(claimed))
 
@@ -131,6 +144,7 @@ class Queue:
         rest: Sequence[tuple[Job, Outcome]],
         limit: int,
         parameters: dict[str, Any],
+        admitting: bool,
     ) -> Cycle:
         settled = self._settle_short(connection, short, parameters)
         outcomes = {each.id: outcome for each, outcome in rest}
@@ -139,7 +153,7 @@ class Queue:
             rows = connection.execute(statements.ended(mine, skip_locked=False)).all()
             settled |= {one.job_id for one in self._end(connection, rows, lambda row: outcomes[row.id])}
         lost = [each for each in [*short, *(each for each, _ in rest)] if each.id not in settled]
-        return Cycle(lost, self._claim(connection, limit, parameters, admitting=not short and not rest))
+        return Cycle(lost, self._claim(connection, limit, parameters, admitting))
 
     def _settle_short(self, connection: Connection, done: list[Job], parameters: dict[str, Any]) -> set[int]:
         settle = hot.settle_on_sqlite if self._one_writer else hot.settle_on_postgres

@@ -33,7 +33,7 @@ TIDY_EVERY = 1.0
 BUSY_LOOK = 0.01
 """Seconds between two looks while no worker is idle."""
 
-OWN_COMMITS = 0.02
+OWN_COMMITS = 0.01
 """Seconds between two looks for hints while workers are busy: on SQLite most changes are then their own commits."""
 
 LAST_TRY = 2.0
