@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from backends import Status, open_engine, upgrade
 from tests.postgres import PrivatePostgres
@@ -139,3 +140,40 @@ def test_a_worker_whose_lease_ran_out_is_ended_by_maintenance_when_the_superviso
     job = scene.becomes(job_id, Status.COMPLETED)
     assert scene.events("worker.fenced")
     assert job.status == Status.COMPLETED
+
+
+def test_a_maintenance_whose_database_calls_hang_is_replaced_before_a_lease_lapses(tmp_path: Path) -> None:
+    server = PrivatePostgres().start()
+    scene = Scene(tmp_path, server.url(), workers=1)
+    frozen: list[int] = []
+    try:
+        scene.start()
+        [job_id] = scene.enqueue("until_file")
+        scene.runner_of(job_id)
+        former = scene.maintenance_pid
+        frozen = _backends_of(server, "jobqueue maintenance")
+        assert frozen
+        for backend_pid in frozen:
+            os.kill(backend_pid, signal.SIGSTOP)
+        eventually(lambda: scene.maintenance_pid not in (0, former) and state_of(former) == "gone")
+        lasts(3.5)
+        scene.until.touch()
+        job = scene.becomes(job_id, Status.COMPLETED)
+        assert (job.retry_count, job.interruptions) == (0, 0)
+        assert len(scene.starts()) == 1
+        assert "gave no sign of life" in scene.events("maintenance.lost")[0]["reason"]
+    finally:
+        for backend_pid in frozen:
+            os.kill(backend_pid, signal.SIGCONT)
+        scene.close()
+        server.remove()
+
+
+def _backends_of(server: PrivatePostgres, name: str) -> list[int]:
+    """The server's own processes that serve connections of this application name."""
+    engine = open_engine(server.url())
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT pid FROM pg_stat_activity WHERE application_name = :name"), {"name": name})
+        pids = [int(pid) for pid in found.scalars()]
+    engine.dispose()
+    return pids
