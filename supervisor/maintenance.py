@@ -95,7 +95,6 @@ class Maintenance:
         self._status: Mapping[str, Any] = {}
         self._order = ""
         self._tick = 0
-        self._hinted = 0
         self._folding = True
         heartbeat, poll = settings.heartbeat_interval, settings.poll_interval
         self._admit = Chore(self._admit_and_wake, poll)
@@ -203,9 +202,6 @@ class Maintenance:
             self._admit.due_at = 0.0
 
     def _admit_and_wake(self) -> None:
-        # A woken worker admits for itself when it finds nothing ready, so it need not wait for us.
-        hinted, self._hinted = self._hinted, 0
-        self._wake(hinted)
         self._wake(self._queue.admit())
         due_in = self._queue.next_due()
         if due_in is not None:
@@ -251,7 +247,7 @@ class Maintenance:
             if self._channel.descriptor in ready:
                 return
             if idle and (hinted := self._hints.take()):
-                self._hinted += hinted
+                self._wake(hinted)  # a woken worker admits for itself when it finds nothing ready, so it need not wait for us
                 self._admit.due_at = self._fold.due_at = 0.0
                 self._folding = True
                 return
