@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -119,8 +119,3 @@ def _clipped(text: str) -> str:
         return text
     half = LONGEST_TEXT // 2
     return f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
-
-
-def kinds(settled: Iterable[Settled]) -> Counter[Kind]:
-    """How many attempts came to what."""
-    return Counter(each.kind for each in settled)
