@@ -37,11 +37,28 @@ from .migrate import Migration, check, current, head, upgrade, upgrade_sql
 from .operating import CancelAnswer, RetryAnswer
 from .queue import Cycle, Death, Queue, Renewed
 from .reading import AttemptView, Counts, JobView
+from .scope import EVERYTHING, Role, Scope
 from .sqlite import UnsafeFilesystem, checkpoint, filesystem_of, refuse_networked, safe_for_wal
-from .tables import Moment, drive_cursors, file_texts, indexed_files, indexing_jobs, metadata, now, programs
+from .tables import (
+    Moment,
+    api_tokens,
+    audit,
+    drive_cursors,
+    file_texts,
+    indexed_files,
+    indexing_jobs,
+    memberships,
+    metadata,
+    now,
+    programs,
+    secrets,
+    statistics,
+    users,
+)
 from .wakeups import Watch, watch
 
 __all__ = [
+    "EVERYTHING",
     "FINAL",
     "MOVES",
     "AttemptView",
@@ -68,7 +85,9 @@ __all__ = [
     "Renewed",
     "RetryAnswer",
     "RetryPolicy",
+    "Role",
     "SchemaMismatch",
+    "Scope",
     "Settled",
     "Stale",
     "Status",
@@ -76,7 +95,9 @@ __all__ = [
     "SupervisorView",
     "UnsafeFilesystem",
     "Watch",
+    "api_tokens",
     "as_unavailable",
+    "audit",
     "check",
     "checkpoint",
     "connections_in_use",
@@ -91,6 +112,7 @@ __all__ = [
     "insert_for",
     "is_unavailable",
     "legal_before",
+    "memberships",
     "metadata",
     "now",
     "open_connections",
@@ -98,11 +120,14 @@ __all__ = [
     "programs",
     "refuse_networked",
     "safe_for_wal",
+    "secrets",
     "server_settings",
     "sqlite_file",
     "stale_leases",
+    "statistics",
     "upgrade",
     "upgrade_sql",
+    "users",
     "waiting_without_handler",
     "watch",
 ]

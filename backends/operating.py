@@ -14,6 +14,7 @@ from .dialects import AnyRow, insert_for
 from .ending import tally
 from .job import FINAL, Status, legal_before
 from .lanes import elect, lock
+from .scope import EVERYTHING, Scope
 from .statements import IS_PENDING, IS_RUNNING, later
 from .tables import count_deltas, counts, indexing_jobs, job_attempts, now
 
@@ -37,10 +38,10 @@ class RetryAnswer(StrEnum):
     MISSING = "missing"
 
 
-def cancel(connection: Connection, job_id: int) -> CancelAnswer:
-    """Cancel a queued job, or ask a running one to stop."""
+def cancel(connection: Connection, job_id: int, scope: Scope = EVERYTHING) -> CancelAnswer:
+    """Cancel a queued job, or ask a running one to stop; one outside the scope is as good as missing."""
     while True:
-        row = _look(connection, job_id)
+        row = _look(connection, job_id, scope)
         if row is None:
             return CancelAnswer.MISSING
         if row.status in FINAL:
@@ -51,9 +52,9 @@ def cancel(connection: Connection, job_id: int) -> CancelAnswer:
             return CancelAnswer.CANCELLED
 
 
-def _look(connection: Connection, job_id: int) -> AnyRow | None:
+def _look(connection: Connection, job_id: int, scope: Scope) -> AnyRow | None:
     columns = (job.id, job.status, job.lane, job.program_id)
-    return connection.execute(select(*columns).where(job.id == job_id)).first()
+    return connection.execute(select(*columns).where(job.id == job_id, scope.holds_for(job.program_id))).first()
 
 
 def _ask_to_stop(connection: Connection, job_id: int) -> bool:
@@ -103,11 +104,10 @@ def _cancel_held(connection: Connection, row: AnyRow) -> None:
     elect(connection, [row.lane] if row.lane else [])
 
 
-def retry(connection: Connection, job_id: int) -> RetryAnswer:
-    """Put a finished job back, unexamined, with all its retries; admission does the rest."""
-    row = connection.execute(
-        select(job.id, job.status, job.program_id).where(job.id == job_id).with_for_update()
-    ).first()
+def retry(connection: Connection, job_id: int, scope: Scope = EVERYTHING) -> RetryAnswer:
+    """Put a finished job back, unexamined, with all its retries; admission does the rest. Outside the scope: missing."""
+    mine = select(job.id, job.status, job.program_id).where(job.id == job_id, scope.holds_for(job.program_id))
+    row = connection.execute(mine.with_for_update(of=indexing_jobs)).first()
     if row is None:
         return RetryAnswer.MISSING
     if row.status not in legal_before(Status.PENDING, "retry"):

@@ -26,6 +26,7 @@ from .fleet import JobTypeFacts, SupervisorReport, SupervisorView
 from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
 from .operating import CancelAnswer, RetryAnswer, cancel, fold_counts, prune, retry
 from .reading import AttemptView, Counts, JobView
+from .scope import EVERYTHING, Scope
 from .sqlite import boot_clock
 from .tables import indexing_jobs
 
@@ -268,13 +269,17 @@ class Queue:
         """Seconds until the earliest job that waits for its time; None when none does."""
         return self.read(seconds_until_due)
 
-    def cancel(self, job_id: int) -> CancelAnswer:
-        """Cancel a queued job at once; ask a running one to stop."""
-        return self._write(lambda connection: cancel(connection, job_id))
+    def cancel(self, job_id: int, scope: Scope = EVERYTHING, connection: Connection | None = None) -> CancelAnswer:
+        """Cancel a queued job at once; ask a running one to stop. In the caller's transaction when given a connection."""
+        if connection is not None:
+            return cancel(connection, job_id, scope)
+        return self._write(lambda connection: cancel(connection, job_id, scope))
 
-    def retry(self, job_id: int) -> RetryAnswer:
-        """Put a finished job back into the queue with its retries unspent."""
-        return self._write(lambda connection: retry(connection, job_id))
+    def retry(self, job_id: int, scope: Scope = EVERYTHING, connection: Connection | None = None) -> RetryAnswer:
+        """Put a finished job back with its retries unspent. In the caller's transaction when given a connection."""
+        if connection is not None:
+            return retry(connection, job_id, scope)
+        return self._write(lambda connection: retry(connection, job_id, scope))
 
     def prune(self, retention: Mapping[Status, float], batch: int = 1000) -> int:
         """Delete finished jobs older than their status's retention in seconds, among the next `batch` rows.
@@ -308,9 +313,9 @@ class Queue:
 
     # Reading
 
-    def get(self, job_id: int) -> JobView | None:
-        """The job of that id, or None."""
-        return self.read(lambda connection: reading.get(connection, job_id))
+    def get(self, job_id: int, scope: Scope = EVERYTHING) -> JobView | None:
+        """The job of that id; None when there is none within the scope."""
+        return self.read(lambda connection: reading.get(connection, job_id, scope))
 
     def page(
         self,
@@ -319,9 +324,10 @@ class Queue:
         job_type: str | None = None,
         limit: int = 20,
         before: int | None = None,
+        scope: Scope = EVERYTHING,
     ) -> list[JobView]:
-        """At most `limit` jobs, newest first; `before` is the id at which the former page ended."""
-        return self.read(lambda connection: reading.page(connection, program_id, status, job_type, limit, before))
+        """At most `limit` jobs within the scope, newest first; `before` is the id at which the former page ended."""
+        return self.read(lambda connection: reading.page(connection, program_id, status, job_type, limit, before, scope))
 
     def attempts(self, job_id: int) -> list[AttemptView]:
         """The job's attempts that ended other than completed, oldest first."""

@@ -15,6 +15,7 @@ from .admission import LONGEST_NAME
 from .dialects import AnyRow
 from .fleet import living
 from .job import FINAL, Status
+from .scope import EVERYTHING, Scope
 from .statements import IS_PENDING, IS_RUNNING, waits_for
 from .tables import count_deltas, counts, indexing_jobs, job_attempts, lanes, now
 
@@ -97,9 +98,9 @@ class Counts:
 _SHOWN = [indexing_jobs.c[name] for name in JobView.__dataclass_fields__ if name != "parameters"]
 
 
-def get(connection: Connection, job_id: int) -> JobView | None:
-    """The job of that id, or None."""
-    row = connection.execute(_jobs().where(job.id == job_id)).first()
+def get(connection: Connection, job_id: int, scope: Scope = EVERYTHING) -> JobView | None:
+    """The job of that id; None when there is none within the scope."""
+    row = connection.execute(_jobs().where(job.id == job_id, scope.holds_for(job.program_id))).first()
     return _view(row) if row else None
 
 
@@ -110,9 +111,10 @@ def page(
     job_type: str | None,
     limit: int,
     before: int | None,
+    scope: Scope = EVERYTHING,
 ) -> list[JobView]:
-    """At most `limit` jobs, newest first, those with an id below `before` when given."""
-    statement = _jobs().order_by(job.id.desc()).limit(limit)
+    """At most `limit` jobs within the scope, newest first, those with an id below `before` when given."""
+    statement = _jobs().where(scope.holds_for(job.program_id)).order_by(job.id.desc()).limit(limit)
     for column, value in ((job.program_id, program_id), (job.status, status), (job.job_type, job_type)):
         if value is not None:
             statement = statement.where(column == value)

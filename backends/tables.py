@@ -118,6 +118,7 @@ indexing_jobs = Table(
     Column("checkpoint", Text),
     Column("locked_boot", String),
     Column("locked_boot_seconds", Float),
+    Column("holds_secrets", Boolean),
     CheckConstraint(
         "status IN ('pending', 'running', 'completed', 'failed', 'cancelled')", name="jobqueue_known_status"
     ),
@@ -130,7 +131,8 @@ indexing_jobs = Table(
 A pending row is in one of these conditions: `ready_at` set (claimable); `waits_for` 'time' (until `scheduled_at`),
 'lane' (behind the head of its lane), 'handler' (no supervisor serves its type) or 'name' (the type's name is longer than any may
 be); neither (not yet examined).
-`locked_boot` and `locked_boot_seconds` repeat `locked_at` on the host's own boot clock (SQLite only).
+`locked_boot` and `locked_boot_seconds` repeat `locked_at` on the host's own boot clock (SQLite only). `holds_secrets` is true
+while `jobqueue_secrets` has rows of the job.
 """
 
 job = indexing_jobs.c
@@ -157,6 +159,10 @@ _partial("jobqueue_without_handler", job.job_type, job.id, where="status = 'pend
 _partial("jobqueue_running", job.locked_by, where="status = 'running'")
 _partial("jobqueue_one_runs_in_a_lane", job.lane, where="status = 'running' AND lane IS NOT NULL", unique=True)
 _partial("jobqueue_unique_key", job.program_id, job.unique_key, where="unique_key IS NOT NULL", unique=True)
+_partial("jobqueue_pending", job.program_id, job.id, where="status = 'pending'")
+_partial(
+    "jobqueue_unsuccessful", job.program_id, job.status, job.id, where="status IN ('failed', 'cancelled')"
+)
 Index("jobqueue_of_program", job.program_id, job.id)
 
 job_attempts = Table(
@@ -282,3 +288,83 @@ drive_cursors = Table(
     Column("pending_token", String),
 )
 """Where `incremental` goes on in Drive's list of changes, per program and corpus."""
+
+users = Table(
+    "jobqueue_users",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("subject", String, unique=True),
+    Column("is_admin", Boolean, nullable=False, server_default=text("false")),
+    Column("disabled_at", Moment),
+    Column("created_at", Moment, nullable=False, server_default=now()),
+)
+"""Who may ask. `subject` is what an identity provider calls them; `is_admin` may do everything in every program."""
+
+memberships = Table(
+    "jobqueue_memberships",
+    metadata,
+    Column("user_id", Integer, ForeignKey("jobqueue_users.id", ondelete="CASCADE"), primary_key=True),
+    Column("program_id", Integer, primary_key=True, index=True),
+    Column("role", String, nullable=False),
+    CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="jobqueue_known_role"),
+)
+"""What a user may do in a program. A program need not be one of `jobqueue_programs`: they may live in the team's own tables."""
+
+api_tokens = Table(
+    "jobqueue_api_tokens",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("user_id", Integer, ForeignKey("jobqueue_users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", String, nullable=False),
+    Column("prefix", String, nullable=False),
+    Column("hash", String, nullable=False, unique=True),
+    Column("created_at", Moment, nullable=False, server_default=now()),
+    Column("expires_at", Moment),
+    Column("revoked_at", Moment),
+    Column("last_used_at", Moment),
+)
+"""Bearer tokens. Only the SHA-256 of each is kept, and a prefix by which people tell them apart."""
+
+audit = Table(
+    "jobqueue_audit",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", Moment, nullable=False, server_default=now()),
+    Column("actor", String, nullable=False),
+    Column("user_id", Integer),
+    Column("via", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("program_id", Integer),
+    Column("job_id", Id),
+    Column("reason", Text),
+    Column("detail", Text),
+)
+"""Every change that a person made: who, by which way (`api`, `cli`), what, when and why. `detail` is JSON."""
+
+Index("jobqueue_audit_of_program", audit.c.program_id, audit.c.id)
+
+secrets = Table(
+    "jobqueue_secrets",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("owner", String, nullable=False),
+    Column("owner_id", Id, nullable=False),
+    Column("name", String, nullable=False),
+    Column("key_id", String, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("created_at", Moment, nullable=False, server_default=now()),
+    UniqueConstraint("owner", "owner_id", "name", name="jobqueue_one_secret_of_a_name"),
+    CheckConstraint("owner IN ('job', 'user', 'program')", name="jobqueue_known_owner"),
+)
+"""Credentials of jobs, users and programs, encrypted under the key `key_id` and bound to their row."""
+
+statistics = Table(
+    "jobqueue_statistics",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("job_type", String, primary_key=True),
+    Column("label", String, primary_key=True),
+    Column("total", Float, nullable=False),
+)
+"""Sums that only grow, for `/metrics`: attempts by outcome, histograms of durations and waits. Workers add to them."""

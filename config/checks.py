@@ -77,4 +77,14 @@ def _longest_delays(settings: Settings) -> Iterator[Finding]:
             )
 
 
-CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_lock_timeout, _process_ids, _programs, _longest_delays)
+def _identity_provider(settings: Settings) -> Iterator[Finding]:
+    jwt, path = settings.api.jwt, ("api", "jwt")
+    for key, value in (("issuer", jwt.issuer), ("audience", jwt.audience)):
+        if jwt.jwks_url and not value:
+            message = f"'{key}' is missing: tokens made for others would be taken"
+            yield Finding((*path, key), "CFG-MISSING", message, f"write {key}: ...", ((*path, "jwks_url"),))
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _lock_timeout, _process_ids, _programs, _longest_delays, _identity_provider,
+)

@@ -123,9 +123,11 @@ def _paths(tree: Branch) -> Iterable[tuple[Branch, str]]:
         if key not in tree.entries:
             tree.put(key, DEFAULT, Leaf(default, DEFAULT, default))
         yield tree, key
-    logging, programs = tree.entries.get("logging"), tree.entries.get("programs")
-    if isinstance(logging, Branch) and "file" in logging.entries:
-        yield logging, "file"
+    for name, key in (("logging", "file"), ("encryption", "key_file")):
+        section = tree.entries.get(name)
+        if isinstance(section, Branch) and key in section.entries:
+            yield section, key
+    programs = tree.entries.get("programs")
     for program in getattr(programs, "items", ()):
         if isinstance(program, Branch):
             yield from _paths_of_program(program)

@@ -24,6 +24,7 @@ _KINDS = {
     "job_types.<name>.retry": "mapping",
     "programs[].settings": "mapping",
     "logging.file": "path or null",
+    "encryption.key_file": "path or null",
     "run_dir": "path",
     "extensions": "list of modules",
 }

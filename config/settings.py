@@ -132,8 +132,31 @@ class Program(Section):
     """Options of the source, such as `include_trashed`. A text that starts with `./` or `../` is a path."""
 
 
+class Jwt(Section):
+    """An identity provider whose signed tokens (JWT) are taken too, for users with that subject. Off without `jwks_url`."""
+
+    jwks_url: Text | None = None
+    """Where its public keys are, for example `https://id.example.com/.well-known/jwks.json`."""
+
+    issuer: Text | None = None
+    """What `iss` must be."""
+
+    audience: Text | None = None
+    """What `aud` must be, or contain."""
+
+    subject_claim: Text = "sub"
+    """The claim that names the user's subject."""
+
+
+class Encryption(Section):
+    """How the credentials are encrypted that jobs, users and programs bring along."""
+
+    key_file: AbsolutePath | None = None
+    """Keys, one a line, newest first. `JOBQUEUE_ENCRYPTION_KEYS` wins. SQLite makes itself one beside the database if need be."""
+
+
 class Api(Section):
-    """The HTTP API and dashboard, as a process of the supervisor."""
+    """The HTTP API, as a process of the supervisor or under uvicorn."""
 
     enabled: bool = False
     """Whether the supervisor runs it."""
@@ -146,6 +169,20 @@ class Api(Section):
 
     auth: Literal["none", "tokens"] = "tokens"
     """`tokens`: all routes but the probes need a bearer token. `none`: this host needs none, all others are refused."""
+
+    rate_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """Requests a second that one token (without one: one address) may make; more are answered with 429."""
+
+    largest_body: Annotated[int, Field(ge=1_000, le=100_000_000)] = 2_000_000
+    """Bytes that the body of a request may have; more are answered with 413 while they arrive."""
+
+    request_timeout: PositiveDuration = 10.0
+    """How long a client may take to send a whole request."""
+
+    most_connections: Annotated[int, Field(ge=10, le=1_000_000)] = 1_000
+    """Connections that are served at the same time; more are refused with 503."""
+
+    jwt: Jwt = Jwt()
 
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -232,6 +269,7 @@ class Settings(Section):
     job_types: dict[JobTypeName, JobType] = {}
     programs: tuple[Program, ...] = ()
     api: Api = Api()
+    encryption: Encryption = Encryption()
     logging: Logging = Logging()
     retention: Retention = Retention()
     supervision: Supervision = Supervision()

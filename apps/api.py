@@ -1,0 +1,28 @@
+"""The HTTP API: `python -m uvicorn apps.api:api_app --host 0.0.0.0 --port 8000`. It always starts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from .http import probes
+from .http.services import Services
+
+
+@asynccontextmanager
+async def _life(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.services.close()
+
+
+def make_api(services: Services | None = None) -> FastAPI:
+    """The application; `services` replaces the ones that the configuration file gives."""
+    app = FastAPI(title="jobqueue", lifespan=_life)
+    app.state.services = services or Services()
+    app.include_router(probes.router)
+    return app
+
+
+api_app = make_api()

@@ -1,0 +1,114 @@
+"""Users and what they may do, encrypted secrets, the audit, statistics; indexes that keep status and lists cheap."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from backends.tables import Id, Moment, now
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column, the indexes and the tables."""
+    op.add_column("indexing_jobs", sa.Column("holds_secrets", sa.Boolean))
+    _create_access()
+    _create_audit()
+    _create_secrets()
+    _create_statistics()
+    _create_indexes()
+
+
+def _create_access() -> None:
+    op.create_table(
+        "jobqueue_users",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("name", sa.String, nullable=False, unique=True),
+        sa.Column("subject", sa.String, unique=True),
+        sa.Column("is_admin", sa.Boolean, nullable=False, server_default=sa.text("false")),
+        sa.Column("disabled_at", Moment),
+        sa.Column("created_at", Moment, nullable=False, server_default=now()),
+    )
+    op.create_table(
+        "jobqueue_memberships",
+        sa.Column("user_id", sa.Integer, sa.ForeignKey("jobqueue_users.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("program_id", sa.Integer, primary_key=True),
+        sa.Column("role", sa.String, nullable=False),
+        sa.CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="jobqueue_known_role"),
+    )
+    op.create_index("ix_jobqueue_memberships_program_id", "jobqueue_memberships", ["program_id"])
+    op.create_table(
+        "jobqueue_api_tokens",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("user_id", sa.Integer, sa.ForeignKey("jobqueue_users.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("name", sa.String, nullable=False),
+        sa.Column("prefix", sa.String, nullable=False),
+        sa.Column("hash", sa.String, nullable=False, unique=True),
+        sa.Column("created_at", Moment, nullable=False, server_default=now()),
+        sa.Column("expires_at", Moment),
+        sa.Column("revoked_at", Moment),
+        sa.Column("last_used_at", Moment),
+    )
+    op.create_index("ix_jobqueue_api_tokens_user_id", "jobqueue_api_tokens", ["user_id"])
+
+
+def _create_audit() -> None:
+    op.create_table(
+        "jobqueue_audit",
+        sa.Column("id", Id, primary_key=True, autoincrement=True),
+        sa.Column("at", Moment, nullable=False, server_default=now()),
+        sa.Column("actor", sa.String, nullable=False),
+        sa.Column("user_id", sa.Integer),
+        sa.Column("via", sa.String, nullable=False),
+        sa.Column("action", sa.String, nullable=False),
+        sa.Column("program_id", sa.Integer),
+        sa.Column("job_id", Id),
+        sa.Column("reason", sa.Text),
+        sa.Column("detail", sa.Text),
+    )
+    op.create_index("jobqueue_audit_of_program", "jobqueue_audit", ["program_id", "id"])
+
+
+def _create_secrets() -> None:
+    op.create_table(
+        "jobqueue_secrets",
+        sa.Column("id", Id, primary_key=True, autoincrement=True),
+        sa.Column("owner", sa.String, nullable=False),
+        sa.Column("owner_id", Id, nullable=False),
+        sa.Column("name", sa.String, nullable=False),
+        sa.Column("key_id", sa.String, nullable=False),
+        sa.Column("sealed", sa.Text, nullable=False),
+        sa.Column("created_at", Moment, nullable=False, server_default=now()),
+        sa.UniqueConstraint("owner", "owner_id", "name", name="jobqueue_one_secret_of_a_name"),
+        sa.CheckConstraint("owner IN ('job', 'user', 'program')", name="jobqueue_known_owner"),
+    )
+
+
+def _create_statistics() -> None:
+    op.create_table(
+        "jobqueue_statistics",
+        sa.Column("name", sa.String, primary_key=True),
+        sa.Column("job_type", sa.String, primary_key=True),
+        sa.Column("label", sa.String, primary_key=True),
+        sa.Column("total", sa.Float, nullable=False),
+    )
+
+
+_PARTIAL_INDEXES: list[tuple[str, list[str], str]] = [
+    ("jobqueue_pending", ["program_id", "id"], "status = 'pending'"),
+    ("jobqueue_unsuccessful", ["program_id", "status", "id"], "status IN ('failed', 'cancelled')"),
+]
+
+
+def _create_indexes() -> None:
+    for name, columns, where in _PARTIAL_INDEXES:
+        op.create_index(name, "indexing_jobs", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+
+
+def downgrade() -> None:
+    """Nothing is taken away: what was written since would be lost."""
+    raise NotImplementedError("this schema is not downgraded; restore the backup made before the upgrade")
