@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
-from config import ConfigError, Loaded, Settings, needs_restart
+from config import ConfigError, Loaded, Settings, needs_restart, set_log_level
 from workers import Board, Order, WorkerSettings, boot_time, run_worker
 
 from . import maintenance, plan
@@ -35,7 +35,6 @@ from .events import (
 from .inbox import Inbox
 from .liaison import Liaison
 from .limits import NEVER
-from .logs import set_level
 from .rundir import RunDir
 from .status import State, describe
 
@@ -212,7 +211,7 @@ class Supervisor:
         self.settings = loaded.settings
         self._limits, self._restarts = plan.limits_of(self.settings), plan.restarts_of(self.settings)
         self._facts = _own_facts(loaded, self._identity)
-        set_level(self.settings.logging.level)
+        set_log_level(self.settings.logging.level)
         self.want(self.settings.workers.count)
         self._rolling = [place for place, _ in self._crew.living if place.index < self._crew.wanted]
         self._liaison.let_leave(for_good=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from setproctitle import setproctitle
 
-from config import ConfigError, Loaded, handler_problem, load
+from config import ConfigError, Loaded, handler_problem, load, set_up_logs
 from workers import boot_time
 
 from . import plan
@@ -22,7 +22,6 @@ from .children import Nursery
 from .errands import Errand
 from .events import ExtensionSaid, ModuleUnfit, SupervisorRestarting, SupervisorStopped, tell
 from .inbox import Inbox
-from .logs import set_up
 from .loop import Supervisor
 from .preparing import TRY_FOR, prepare
 from .probing import Findings, preload, probe
@@ -65,7 +64,7 @@ def run(
     start, and `config.ConfigError` for handlers that cannot be imported.
     """
     settings = loaded.settings
-    set_up(settings.logging.level, settings.logging.format, settings.logging.file)
+    set_up_logs(settings.logging.level, settings.logging.format, settings.logging.file)
     setproctitle("jobqueue: supervisor")
     nursery = Nursery()
     directory = _hold(run_dir or settings.run_dir, nursery)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from supervisor.logs import SharedFile
+from config.logs import SharedFile
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +18,7 @@ def test_many_processes_write_one_file_through_its_rotation_without_losing_a_lin
     code = f"""
 import logging, sys
 from pathlib import Path
-from supervisor.logs import SharedFile
+from config.logs import SharedFile
 handler = SharedFile(Path({str(log)!r}), most_bytes=500, keep=100)
 for number in range(200):
     handler.handle(logging.LogRecord("n", 20, "", 0, f"{{sys.argv[1]}} {{number}}", (), None))
@@ -42,8 +42,8 @@ def test_lines_of_the_standard_library_and_of_structlog_look_the_same() -> None:
     code = """
 import logging, structlog
 from supervisor.events import WorkersWanted, tell
-from supervisor.logs import set_up
-set_up("INFO", "json")
+from config import set_up_logs
+set_up_logs("INFO", "json")
 tell(WorkersWanted(3))
 logging.getLogger("jobqueue.x").info("plain %s", "words")
 logging.getLogger("jobqueue.x").debug("not this")

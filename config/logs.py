@@ -68,7 +68,7 @@ class SharedFile(logging.Handler):
         os.replace(self._path, f"{self._path}.1")
 
 
-def set_up(level: str, form: str = "auto", file: Path | None = None) -> None:
+def set_up_logs(level: str, form: str = "auto", file: Path | None = None) -> None:
     """Route everything that is logged, by structlog or by the standard library, to one place in one form.
 
     `form` is `console`, `json`, or `auto`: console on a terminal, JSON elsewhere.
@@ -85,7 +85,7 @@ def set_up(level: str, form: str = "auto", file: Path | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(logging.WARNING, logging.getLevelName(level)))
-    set_level(level)
+    set_log_level(level)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter
@@ -96,7 +96,7 @@ def set_up(level: str, form: str = "auto", file: Path | None = None) -> None:
     )
 
 
-def set_level(level: str) -> None:
+def set_log_level(level: str) -> None:
     """Log nothing of ours that is less important."""
     logging.getLogger("jobqueue").setLevel(level)
 
