@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from .http import probes
+from .http import openapi, probes, problems
 from .http.services import Services
 
 
@@ -21,6 +21,8 @@ def make_api(services: Services | None = None) -> FastAPI:
     """The application; `services` replaces the ones that the configuration file gives."""
     app = FastAPI(title="jobqueue", lifespan=_life)
     app.state.services = services or Services()
+    problems.install(app)
+    openapi.describe(app)
     app.include_router(probes.router)
     return app
 

@@ -1,0 +1,71 @@
+"""What the OpenAPI document says beyond what the routes say themselves: refusals, and how to say who asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from .mistakes import Mistake
+from .problems import MEDIA_TYPE
+
+MEANINGS = {
+    400: "The request cannot be read.",
+    401: "Who asks is not known: send a bearer token.",
+    403: "Who asks may see this, and may not do it.",
+    404: "There is nothing, or nothing that who asks may see.",
+    409: "The job's status does not allow it.",
+    413: "The body is too large.",
+    422: "The request has mistakes; `errors` says where, what and how to mend it.",
+    429: "Too many requests; see Retry-After.",
+    500: "A fault of the API; its log has it under `error_id`.",
+    503: "The database, or the configuration, cannot be used now.",
+}
+
+ANYWHERE = (400, 401, 413, 422, 429, 500, 503)
+"""What any route that needs to know who asks may be answered with."""
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": list(Mistake._fields),
+                "properties": {name: {"type": "string"} for name in Mistake._fields},
+            },
+        },
+        "error_id": {"type": "string"},
+    },
+}
+"""A problem document of RFC 9457."""
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: these refusals, and those that every route may give."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": MEANINGS[status], "content": content} for status in sorted({*statuses, *ANYWHERE})}
+
+
+def describe(app: FastAPI) -> None:
+    """Have `/openapi.json` say all of it."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            schemas = made.setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = PROBLEM_SCHEMA
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
