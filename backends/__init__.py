@@ -36,7 +36,7 @@ from .job import (
 from .migrate import Migration, check, current, head, upgrade, upgrade_sql
 from .operating import CancelAnswer, RetryAnswer
 from .queue import Cycle, Death, Queue, Renewed
-from .reading import AttemptView, Counts, JobView
+from .reading import AttemptView, Counts, JobPage, JobView
 from .scope import EVERYTHING, Role, Scope
 from .sqlite import UnsafeFilesystem, checkpoint, filesystem_of, refuse_networked, safe_for_wal
 from .tables import (
@@ -71,6 +71,7 @@ __all__ = [
     "Death",
     "InheritedConnection",
     "Job",
+    "JobPage",
     "JobTypeFacts",
     "JobView",
     "Kind",

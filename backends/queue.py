@@ -25,7 +25,7 @@ from .enqueueing import insert_jobs
 from .fleet import JobTypeFacts, SupervisorReport, SupervisorView
 from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
 from .operating import CancelAnswer, RetryAnswer, cancel, fold_counts, prune, retry
-from .reading import AttemptView, Counts, JobView
+from .reading import AttemptView, Counts, JobPage, JobView
 from .scope import EVERYTHING, Scope
 from .sqlite import boot_clock
 from .tables import indexing_jobs
@@ -235,15 +235,30 @@ class Queue:
 
     def reclaim_expired(self, lock_timeout: float) -> list[Settled]:
         """Take back what nobody has renewed for `lock_timeout` seconds; a lost host is an interruption, not a failure."""
-        reason = f"lease not renewed for {lock_timeout:g} s: its host or supervisor is gone"
         statement = statements.ended(statements.expired(self._one_writer), skip_locked=True, limit=500)
-        parameters = {"lock_timeout": lock_timeout, **self._boot()}
+        return self._write(lambda connection: self._take_back_dead(connection, statement, lock_timeout))
 
-        def take_back(connection: Connection) -> list[Settled]:
-            rows = connection.execute(statement, parameters).all()
-            return self._end(connection, rows, lambda row: Outcome(Kind.INTERRUPTED, reason))
+    def reset_stuck(
+        self,
+        program_id: int,
+        lock_timeout: float,
+        scope: Scope = EVERYTHING,
+        connection: Connection | None = None,
+    ) -> list[Settled]:
+        """Take back a program's jobs that nobody has renewed for `lock_timeout` seconds; never one whose lease is alive.
 
-        return self._write(take_back)
+        In the caller's transaction when given a connection. Nothing is found in a program outside the scope.
+        """
+        theirs = (job.program_id == program_id) & scope.holds_for(job.program_id)
+        statement = statements.ended(statements.expired(self._one_writer) & theirs, skip_locked=True)
+        if connection is not None:
+            return self._take_back_dead(connection, statement, lock_timeout)
+        return self._write(lambda connection: self._take_back_dead(connection, statement, lock_timeout))
+
+    def _take_back_dead(self, connection: Connection, statement: Any, lock_timeout: float) -> list[Settled]:
+        reason = f"lease not renewed for {lock_timeout:g} s: its host or supervisor is gone"
+        rows = connection.execute(statement, {"lock_timeout": lock_timeout, **self._boot()}).all()
+        return self._end(connection, rows, lambda row: Outcome(Kind.INTERRUPTED, reason))
 
     def _end_of_tags(self, tags: Sequence[str], outcome_of: Callable[[Any], Outcome]) -> list[Settled]:
         if not tags:
@@ -325,17 +340,21 @@ class Queue:
         limit: int = 20,
         before: int | None = None,
         scope: Scope = EVERYTHING,
-    ) -> list[JobView]:
-        """At most `limit` jobs within the scope, newest first; `before` is the id at which the former page ended."""
+    ) -> JobPage:
+        """At most `limit` jobs within the scope, newest first; `before` is the former page's `next_before`.
+
+        Where no index serves the filters it looks at 10,000 rows and answers with what it found: a page may hold fewer
+        jobs than `limit`, even none, and still have a `next_before`.
+        """
         return self.read(lambda connection: reading.page(connection, program_id, status, job_type, limit, before, scope))
 
     def attempts(self, job_id: int) -> list[AttemptView]:
         """The job's attempts that ended other than completed, oldest first."""
         return self.read(lambda connection: reading.attempts(connection, job_id))
 
-    def counts(self, program_id: int | None = None) -> Counts:
-        """How many jobs there are in each status, of one program or of all."""
-        return self.read(lambda connection: reading.count(connection, program_id))
+    def counts(self, program_id: int | None = None, scope: Scope = EVERYTHING) -> Counts:
+        """How many jobs there are in each status within the scope, of one program or of all."""
+        return self.read(lambda connection: reading.count(connection, program_id, scope))
 
     def why(self, job_id: int, alive_within: float = 30.0) -> list[str] | None:
         """What a job is waiting for, in sentences; None when there is no such job."""

@@ -82,6 +82,14 @@ class AttemptView:
 
 
 @dataclass(frozen=True, slots=True)
+class JobPage:
+    """Some jobs, newest first. Older ones are asked for with `next_before`; None: there are none."""
+
+    jobs: list[JobView]
+    next_before: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How many jobs there are. `pending` counts all that wait, `scheduled` those due later, `waiting` those behind a lane."""
 
@@ -112,15 +120,16 @@ def page(
     limit: int,
     before: int | None,
     scope: Scope = EVERYTHING,
-) -> list[JobView]:
+) -> JobPage:
     """At most `limit` jobs within the scope, newest first, those with an id below `before` when given."""
-    statement = _jobs().where(scope.holds_for(job.program_id)).order_by(job.id.desc()).limit(limit)
+    statement = _jobs().where(scope.holds_for(job.program_id)).order_by(job.id.desc()).limit(limit + 1)
     for column, value in ((job.program_id, program_id), (job.status, status), (job.job_type, job_type)):
         if value is not None:
             statement = statement.where(column == value)
     if before is not None:
         statement = statement.where(job.id < before)
-    return [_view(row) for row in connection.execute(statement)]
+    found = [_view(row) for row in connection.execute(statement)]
+    return JobPage(found[:limit], found[limit - 1].id if len(found) > limit else None)
 
 
 def _jobs() -> Select[Any]:
@@ -148,9 +157,9 @@ def attempts(connection: Connection, job_id: int) -> list[AttemptView]:
     return [AttemptView(*row) for row in rows]
 
 
-def count(connection: Connection, program_id: int | None) -> Counts:
-    """The counters, of one program or of all; costs the same however long the history is."""
-    totals = _totals(connection, program_id)
+def count(connection: Connection, program_id: int | None, scope: Scope = EVERYTHING) -> Counts:
+    """The counters within the scope, of one program or of all; costs the same however long the history is."""
+    totals = _totals(connection, program_id, scope)
     running = totals.get(Status.RUNNING, 0)
     final = sum(totals.get(status, 0) for status in FINAL)
     pending = max(0, totals.get("created", 0) - final - running)
@@ -162,56 +171,51 @@ def count(connection: Connection, program_id: int | None) -> Counts:
         cancelled=totals.get(Status.CANCELLED, 0),
         scheduled=totals.get("scheduled", 0),
         waiting=totals.get("waiting", 0),
-        oldest_pending=_oldest_pending(connection, program_id, pending),
+        oldest_pending=_oldest_pending(connection, program_id, scope, pending),
     )
 
 
-def _totals(connection: Connection, program_id: int | None) -> dict[str, int]:
+def _totals(connection: Connection, program_id: int | None, scope: Scope) -> dict[str, int]:
     """The counters, and what is counted each time; one statement, so that nobody folds or claims in between."""
-    appended = [_summed(table.c.counter, amount, table.c.program_id, program_id)
-                for table, amount in ((counts, counts.c.total), (count_deltas, count_deltas.c.change))]
-    present = [_how_many("running", IS_RUNNING, program_id), _how_many("scheduled", waits_for("time"), program_id),
-               _how_many("waiting", waits_for("lane"), program_id)]
+    parts = [
+        select(table.c.counter, func.sum(amount)).where(_mine(table.c.program_id, program_id, scope)).group_by(table.c.counter)
+        for table, amount in ((counts, counts.c.total), (count_deltas, count_deltas.c.change))
+    ]
+    for name, where in (("running", IS_RUNNING), ("scheduled", waits_for("time")), ("waiting", waits_for("lane"))):
+        parts.append(select(literal(name), func.count()).where(where, _mine(job.program_id, program_id, scope)))
     totals: Counter[str] = Counter()
-    for counter, total in connection.execute(union_all(*appended, *present)):
+    for counter, total in connection.execute(union_all(*parts)):
         totals[counter] += int(total)
     return totals
 
 
-def _summed(counter: Any, amount: Any, program: Any, program_id: int | None) -> Select[Any]:
-    statement: Select[Any] = select(counter, func.sum(amount)).group_by(counter)
-    return statement if program_id is None else statement.where(program == program_id)
-
-
-def _how_many(name: str, where: Any, program_id: int | None) -> Any:
-    statement = select(literal(name), func.count()).select_from(indexing_jobs).where(where)
-    return statement if program_id is None else statement.where(job.program_id == program_id)
+def _mine(program: Any, program_id: int | None, scope: Scope) -> Any:
+    return scope.holds_for(program) if program_id is None else scope.holds_for(program) & (program == program_id)
 
 
 FEW = 10_000
 """Up to so many pending jobs the oldest is sought among them, through the indexes that hold nothing else."""
 
 
-def _oldest_pending(connection: Connection, program_id: int | None, pending: int) -> JobView | None:
+def _oldest_pending(connection: Connection, program_id: int | None, scope: Scope, pending: int) -> JobView | None:
     """The pending job with the lowest id. Nothing but the pending is read when there are few: the history may be long."""
     if not pending:
         return None
     statement = _jobs().where(IS_PENDING).order_by(job.id).limit(1)
     if pending <= FEW:
-        statement = _jobs().where(job.id == _oldest_of_few(program_id))
-    elif program_id is not None:
-        statement = statement.where(job.program_id == program_id)
+        statement = _jobs().where(job.id == _oldest_of_few(program_id, scope))
+    else:
+        statement = statement.where(_mine(job.program_id, program_id, scope))
     row = connection.execute(statement).first()
     return _view(row) if row else None
 
 
-def _oldest_of_few(program_id: int | None) -> Any:
+def _oldest_of_few(program_id: int | None, scope: Scope) -> Any:
     # `id + 0`: ordered by the bare id, a planner that hopes for the best walks through the whole table.
     unexamined = IS_PENDING & job.ready_at.is_(None) & job.waits_for.is_(None)
     places = (job.ready_at.is_not(None), unexamined, waits_for("time"), waits_for("lane"), waits_for("handler"))
-    lowest = [select(func.min(job.id + 0).label("id")).where(place) for place in places]
-    if program_id is not None:
-        lowest = [each.where(job.program_id == program_id) for each in lowest]
+    mine = _mine(job.program_id, program_id, scope)
+    lowest = [select(func.min(job.id + 0).label("id")).where(place, mine) for place in places]
     found = union_all(*lowest).subquery()
     return select(func.min(found.c.id)).scalar_subquery()
 

@@ -129,7 +129,7 @@ def ended(process: subprocess.Popen[bytes], log: Path) -> bool:
 def has_completed(queue: Queue) -> bool:
     """Whether any job is completed; False while there are no tables yet."""
     try:
-        return bool(queue.page(status="completed", limit=1))
+        return bool(queue.page(status="completed", limit=1).jobs)
     except DatabaseUnavailable:
         return False
     except Exception as error:

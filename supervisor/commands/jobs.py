@@ -47,7 +47,7 @@ def list_jobs(
     """List jobs, the newest first."""
     wanted = _read_status(status)
     with open_queue(config) as opened:
-        jobs = opened.queue.page(program_id=program, status=wanted, job_type=job_type, limit=limit, before=before)
+        jobs, next_before = _newest(opened.queue, program, wanted, job_type, limit, before)
     if as_json:
         output.document([job.as_dict() for job in jobs])
         return Exit.OK
@@ -58,9 +58,21 @@ def list_jobs(
             if program or status or job_type or before
             else "No jobs yet. supervisor jobs enqueue --help"
         )
-    elif len(jobs) == limit:
-        output.say(f"There may be more: --before {jobs[-1].id}")
+    elif next_before is not None:
+        output.say(f"There may be more: --before {next_before}")
     return Exit.OK
+
+
+def _newest(
+    queue: Queue, program: int | None, status: Status | None, job_type: str | None, limit: int, before: int | None
+) -> tuple[list[JobView], int | None]:
+    """`limit` jobs, or all there are, and where to go on: a page may end before it is full."""
+    jobs: list[JobView] = []
+    while True:
+        page = queue.page(program, status, job_type, limit - len(jobs), before)
+        jobs, before = jobs + page.jobs, page.next_before
+        if before is None or len(jobs) == limit:
+            return jobs, before
 
 
 @app.command()

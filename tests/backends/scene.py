@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, column, create_engine, delete, event, insert, select, table, text, update
+from sqlalchemy import Connection, Engine, Row, column, create_engine, delete, event, func, insert, select, table, text, update
 
-from backends import Job, Kind, NewJob, Outcome, Queue, indexing_jobs
+from backends import Job, Kind, NewJob, Outcome, Queue, Role, Scope, indexing_jobs, memberships, users
 from backends.dialects import one_writer
 from backends.sqlite import driver
 from backends.tables import count_deltas, counts, job_attempts, lanes, moment_text
@@ -71,6 +71,16 @@ def change(engine: Engine, job_id: int, **values: Any) -> None:
     """Change a job behind the queue's back."""
     with engine.begin() as connection:
         connection.execute(update(indexing_jobs).where(job.id == job_id).values(**values))
+
+
+def member(engine: Engine, *program_ids: int, role: Role = Role.OPERATOR, wanted: Role = Role.VIEWER) -> Scope:
+    """Somebody new with this role in these programs; returns what they see when `wanted` is needed."""
+    with engine.begin() as connection:
+        name = f"user {connection.execute(select(func.count()).select_from(users)).scalar_one()}"
+        user_id = connection.execute(insert(users).values(name=name).returning(users.c.id)).scalar_one()
+        for program_id in program_ids:
+            connection.execute(insert(memberships).values(user_id=user_id, program_id=program_id, role=role))
+    return Scope(user_id, wanted)
 
 
 def time_text(engine: Engine, seconds_ago: float) -> str:

@@ -100,7 +100,7 @@ def test_a_plain_insert_is_a_complete_job(engine: Engine) -> None:
                 " VALUES (1, 2, 'full_scan', 'f', 3, '{}')"
             )
         )
-    job = Queue(engine).page()[0]
+    job = Queue(engine).page().jobs[0]
     assert (job.status, job.retry_count, job.max_retries, job.priority, job.locked_by) == ("pending", 0, 3, 3, None)
     assert job.created_at.tzinfo is not None
     assert Queue(engine).counts().pending == 1
