@@ -33,11 +33,22 @@ from .job import (
     Status,
     legal_before,
 )
+from .keys import KeyProblem, add_key, new_key
 from .migrate import Migration, check, current, head, upgrade, upgrade_sql
 from .operating import CancelAnswer, RetryAnswer
 from .queue import Cycle, Death, Queue, Renewed
 from .reading import AttemptView, Counts, JobPage, JobView
 from .scope import EVERYTHING, Role, Scope
+from .secrets import (
+    Owner,
+    SecretView,
+    forget_secrets,
+    list_secrets,
+    read_secret,
+    rotate_secrets,
+    secret_names,
+    store_secret,
+)
 from .sqlite import UnsafeFilesystem, checkpoint, filesystem_of, refuse_networked, safe_for_wal
 from .tables import (
     Moment,
@@ -51,7 +62,6 @@ from .tables import (
     metadata,
     now,
     programs,
-    secrets,
     statistics,
     users,
 )
@@ -74,6 +84,7 @@ __all__ = [
     "JobPage",
     "JobTypeFacts",
     "JobView",
+    "KeyProblem",
     "Kind",
     "LaneDisagreement",
     "LeaseLost",
@@ -82,6 +93,7 @@ __all__ = [
     "Move",
     "NewJob",
     "Outcome",
+    "Owner",
     "Queue",
     "Renewed",
     "RetryAnswer",
@@ -89,6 +101,7 @@ __all__ = [
     "Role",
     "SchemaMismatch",
     "Scope",
+    "SecretView",
     "Settled",
     "Stale",
     "Status",
@@ -96,6 +109,7 @@ __all__ = [
     "SupervisorView",
     "UnsafeFilesystem",
     "Watch",
+    "add_key",
     "api_tokens",
     "as_unavailable",
     "audit",
@@ -107,25 +121,31 @@ __all__ = [
     "drive_cursors",
     "file_texts",
     "filesystem_of",
+    "forget_secrets",
     "head",
     "indexed_files",
     "indexing_jobs",
     "insert_for",
     "is_unavailable",
     "legal_before",
+    "list_secrets",
     "memberships",
     "metadata",
+    "new_key",
     "now",
     "open_connections",
     "open_engine",
     "programs",
+    "read_secret",
     "refuse_networked",
+    "rotate_secrets",
     "safe_for_wal",
-    "secrets",
+    "secret_names",
     "server_settings",
     "sqlite_file",
     "stale_leases",
     "statistics",
+    "store_secret",
     "upgrade",
     "upgrade_sql",
     "users",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, TimeoutError
@@ -11,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 from . import postgres, sqlite
 from .connections import BadDatabaseUrl, InheritedConnection, open_connections, remember_engine
 from .job import DatabaseUnavailable
+from .keys import remember_keyring
 
 __all__ = ["BadDatabaseUrl", "InheritedConnection", "as_unavailable", "is_unavailable", "open_connections", "open_engine"]
 
@@ -25,11 +27,13 @@ def open_engine(
     autocheckpoint: int = 1000,
     pool_size: int = 2,
     application_name: str = "jobqueue",
+    key_file: Path | None = None,
 ) -> Engine:
     """An engine for `sqlite:///path` or `postgresql://...` (several hosts allowed); nothing is connected yet.
 
     Times are seconds; on SQLite `connect_timeout` is also the longest wait for one's turn to write. `pooler` is
-    `transaction` behind PgBouncer. `journal` and `autocheckpoint` (pages; 0: never) are SQLite's. Raises `BadDatabaseUrl`.
+    `transaction` behind PgBouncer. `journal` and `autocheckpoint` (pages; 0: never) are SQLite's. `key_file` holds the keys for
+    secrets, unless the environment does (see `keys`). Raises `BadDatabaseUrl`.
     An engine works only in the process that opened it; in a forked child it raises `InheritedConnection`.
     """
     scheme, separator, rest = url.partition("://")
@@ -50,6 +54,7 @@ def open_engine(
         named = f"{scheme!r} is not a database this program knows" if separator else "this is not a database URL"
         raise BadDatabaseUrl(f"{named}; use sqlite:///file.db or postgresql://user@host/database")
     remember_engine(engine)
+    remember_keyring(engine, key_file)
     return engine
 
 

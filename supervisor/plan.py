@@ -93,4 +93,5 @@ def _engine_options(settings: Settings, name: str, longest_statement: float) -> 
         "application_name": name,
         "statement_timeout": min(database.statement_timeout, longest_statement),
         "connect_timeout": min(database.connect_timeout, settings.lock_timeout / 6),
+        "key_file": settings.encryption.key_file,
     }

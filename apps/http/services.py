@@ -42,7 +42,7 @@ class Services:
         settings = self.settings
         with self._lock:
             if self._queue is None:
-                options = settings.database.model_dump(exclude={"auto_migrate"})
+                options = settings.database.model_dump(exclude={"auto_migrate"}) | {"key_file": settings.encryption.key_file}
                 engine = open_engine(settings.database_url, pool_size=POOL, application_name="jobqueue api", **options)
                 try:
                     check(engine)

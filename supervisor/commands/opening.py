@@ -78,7 +78,7 @@ def open_database(settings: Settings) -> Iterator[Engine]:
 
 def engine_options(settings: Settings) -> dict[str, Any]:
     """How a command opens the database: as the operator said, with nobody waiting for a sign of life."""
-    return settings.database.model_dump(exclude={"auto_migrate"})
+    return settings.database.model_dump(exclude={"auto_migrate"}) | {"key_file": settings.encryption.key_file}
 
 
 def problem_of(error: Exception, url: str = "the database") -> Problem | None:

@@ -1,0 +1,196 @@
+"""Secrets of jobs, users and programs: kept encrypted, each bound to its owner and name, read one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, delete, exists, select, update
+from sqlalchemy.engine import Connection, Engine
+
+from .dialects import AnyRow, insert_for
+from .job import FINAL
+from .keys import KeyProblem, Keyring, keyring_of
+from .statements import later
+from .tables import indexing_jobs, now
+from .tables import secrets as table
+
+job = indexing_jobs.c
+secret = table.c
+
+LONGEST_NAME = 500
+"""Characters of a secret's name: an index takes about 2,700 bytes. The end of a longer one is replaced by its hash."""
+
+STRAY_AFTER = 3600.0
+"""Seconds that a secret of a finished job is left alone: an operator stores a new one first, and then retries the job."""
+
+
+class Owner(StrEnum):
+    """Whose a secret is."""
+
+    JOB = "job"
+    USER = "user"
+    PROGRAM = "program"
+
+
+class SecretView(NamedTuple):
+    """A secret as people may see it: whose it is, how it is called, and under which key it lies."""
+
+    owner: Owner
+    owner_id: int
+    name: str
+    key_id: str
+    created_at: datetime
+
+
+def store_secret(connection: Connection, owner: Owner, owner_id: int, name: str, value: str) -> None:
+    """Keep a secret, in place of a former one of that name. Raises `KeyProblem` without a key."""
+    _store(connection, [_sealed(keyring_of(connection), owner, owner_id, name, value)])
+    if owner is Owner.JOB:
+        connection.execute(update(indexing_jobs).where(job.id == owner_id).values(holds_secrets=True))
+
+
+def read_secret(connection: Connection, owner: Owner, owner_id: int, name: str) -> str | None:
+    """The secret of that name; None when there is none.
+
+    Raises `KeyProblem` when its key is missing, or when the row was changed or copied from another.
+    """
+    row = connection.execute(_one(owner, owner_id, name)).first()
+    return _opened(keyring_of(connection), row) if row else None
+
+
+def forget_secrets(connection: Connection, owner: Owner, owner_id: int, name: str | None = None) -> int:
+    """Delete the secret of that name, or all of the owner's; returns how many there were."""
+    theirs = delete(table).where(secret.owner == owner.value, secret.owner_id == owner_id)
+    gone = connection.execute(theirs if name is None else theirs.where(secret.name == stored_name(name))).rowcount
+    if owner is Owner.JOB and gone:
+        others = exists().where(secret.owner == Owner.JOB.value, secret.owner_id == owner_id)
+        connection.execute(update(indexing_jobs).where(job.id == owner_id, ~others).values(holds_secrets=False))
+    return gone
+
+
+def secret_names(connection: Connection, owner: Owner, owner_id: int) -> list[str]:
+    """The names of the owner's secrets, in order."""
+    theirs = select(secret.name).where(secret.owner == owner.value, secret.owner_id == owner_id).order_by(secret.name)
+    return list(connection.execute(theirs).scalars())
+
+
+def list_secrets(connection: Connection, owner: Owner | None, owner_id: int | None, limit: int = 1000) -> list[SecretView]:
+    """What secrets there are, of one owner or of all, in the order in which they were stored."""
+    columns = [secret[name] for name in SecretView._fields]
+    statement = select(*columns).order_by(secret.id).limit(limit)
+    for column, wanted in ((secret.owner, owner), (secret.owner_id, owner_id)):
+        if wanted is not None:
+            statement = statement.where(column == wanted)
+    return [SecretView(Owner(row.owner), *row[1:]) for row in connection.execute(statement)]
+
+
+def rotate_secrets(engine: Engine, batch: int = 500) -> int:
+    """Encrypt under the newest key what lies under older ones, `batch` rows in a transaction; returns how many that were.
+
+    Nobody needs to stop. What cannot be decrypted is left as it is, and told in a `KeyProblem` when the rest is done.
+    """
+    keyring, after, done = keyring_of(engine), 0, 0
+    broken: list[str] = []
+    while True:
+        with engine.begin() as connection:
+            rows = _older(connection, keyring.ring().newest.id, after, batch)
+            done += _encrypt_anew(connection, keyring, rows, broken)
+        if not rows:
+            break
+        after = rows[-1].id
+    if broken:
+        raise KeyProblem(f"{done} secrets were encrypted anew, {len(broken)} could not be; the first: {broken[0]}")
+    return done
+
+
+def _older(connection: Connection, newest: str, after: int, batch: int) -> list[AnyRow]:
+    older = select(table).where(secret.id > after, secret.key_id != newest).order_by(secret.id).limit(batch)
+    return list(connection.execute(older.with_for_update()))
+
+
+def _encrypt_anew(connection: Connection, keyring: Keyring, rows: Iterable[AnyRow], broken: list[str]) -> int:
+    done = 0
+    for row in rows:
+        try:
+            key_id, sealed = keyring.seal(_opened(keyring, row), _place(row.owner, row.owner_id, row.name))
+        except KeyProblem as problem:
+            broken.append(str(problem))
+        else:
+            connection.execute(update(table).where(secret.id == row.id).values(key_id=key_id, sealed=sealed))
+            done += 1
+    return done
+
+
+# What the queue itself does with the secrets of jobs
+
+
+def keep_for_jobs(connection: Connection, taken: Mapping[int, Mapping[str, str]]) -> None:
+    """Keep what was taken from jobs' parameters (by job, then by name), and mark the jobs. Raises `KeyProblem`."""
+    keyring = keyring_of(connection)
+    rows = [_sealed(keyring, Owner.JOB, job_id, *found) for job_id, of in taken.items() for found in of.items()]
+    if rows:
+        _store(connection, rows)
+        connection.execute(update(indexing_jobs).where(job.id.in_(list(taken))).values(holds_secrets=True))
+
+
+def delete_of_jobs(connection: Connection, job_ids: Collection[int]) -> None:
+    """Delete the secrets of jobs that are over or gone; the caller marks those that stay."""
+    if job_ids:
+        connection.execute(delete(table).where(secret.owner == Owner.JOB.value, secret.owner_id.in_(job_ids)))
+
+
+def sweep_secrets(connection: Connection, batch: int, after: int) -> tuple[int, int]:
+    """Look at `batch` secrets of jobs with row ids above `after`; delete strays: their job is gone, or over for a while.
+
+    Returns how many went, and where to go on; 0 at the end.
+    """
+    seen = connection.execute(
+        select(secret.id, job.status)
+        .outerjoin(indexing_jobs, job.id == secret.owner_id)
+        .where(secret.id > after, secret.owner == Owner.JOB.value, secret.created_at < later(-STRAY_AFTER))
+        .order_by(secret.id)
+        .limit(batch)
+    ).all()
+    strays = [row.id for row in seen if row.status is None or row.status in FINAL]
+    if strays:
+        connection.execute(delete(table).where(secret.id.in_(strays)))
+    return len(strays), seen[-1].id if len(seen) == batch else 0
+
+
+def _store(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    kept = insert_for(connection, table)
+    anew = {"key_id": kept.excluded.key_id, "sealed": kept.excluded.sealed, "created_at": now()}
+    connection.execute(kept.on_conflict_do_update(index_elements=["owner", "owner_id", "name"], set_=anew), rows)
+
+
+def _sealed(keyring: Keyring, owner: Owner, owner_id: int, name: str, value: str) -> dict[str, Any]:
+    row = _place(owner, owner_id, name)
+    key_id, sealed = keyring.seal(value, row)
+    return {"owner": row[0], "owner_id": row[1], "name": row[2], "key_id": key_id, "sealed": sealed}
+
+
+def _opened(keyring: Keyring, row: AnyRow) -> str:
+    return keyring.open(row.key_id, row.sealed, _place(row.owner, row.owner_id, row.name))
+
+
+def _place(owner: str, owner_id: int, name: str) -> tuple[str, int, str]:
+    """What a secret is bound to: the parts that make its row the only one."""
+    return Owner(owner).value, owner_id, stored_name(name)
+
+
+def _one(owner: Owner, owner_id: int, name: str) -> Select[Any]:
+    return select(table).where(
+        secret.owner == owner.value, secret.owner_id == owner_id, secret.name == stored_name(name)
+    )
+
+
+def stored_name(name: str) -> str:
+    """The name as it is kept: the end of a long one is replaced by its hash."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{name[:LONGEST_NAME - len(digest) - 1]}:{digest}"
