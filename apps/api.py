@@ -8,12 +8,17 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from .http import openapi, probes, problems
+from .http.connections import guard
+from .http.limits import Limits
 from .http.services import Services
 
 
 @asynccontextmanager
 async def _life(app: FastAPI) -> AsyncIterator[None]:
+    api = app.state.services.api
+    unguard = guard(api.most_connections, api.request_timeout)
     yield
+    unguard()
     app.state.services.close()
 
 
@@ -24,6 +29,7 @@ def make_api(services: Services | None = None) -> FastAPI:
     problems.install(app)
     openapi.describe(app)
     app.include_router(probes.router)
+    app.add_middleware(Limits, settings=lambda: app.state.services.api)
     return app
 
 

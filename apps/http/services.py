@@ -8,8 +8,9 @@ from collections.abc import Callable
 from fastapi import Request
 
 from backends import Queue, check, open_engine
-from config import Loaded, Settings, find_config, load
+from config import Api, ConfigError, Loaded, Settings, find_config, load
 
+DEFAULTS = Api()
 POOL = 16
 """Database connections that one API process keeps at most idle."""
 
@@ -35,6 +36,14 @@ class Services:
     def settings(self) -> Settings:
         """What the operator said. Raises `config.ConfigError`."""
         return self.loaded.settings
+
+    @property
+    def api(self) -> Api:
+        """What the operator said about the API; the defaults as long as the configuration cannot be used."""
+        try:
+            return self.settings.api
+        except ConfigError:
+            return DEFAULTS
 
     @property
     def queue(self) -> Queue:

@@ -1,0 +1,155 @@
+"""How much a client may send, how long it may take, and how often it may ask: ASGI middleware in front of all routes.
+
+A body is read whole before a route sees it, within its size and time, so no route meets half a request. A library for rates
+(`limits`) was tried: its memory store starts a thread for each request and keeps every key it ever saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from math import ceil
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from config import Api
+
+from .problems import Problem
+
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+"""Paths that count against nobody's rate."""
+
+MOST_KEYS = 10_000
+"""Clients that are remembered; of more, those that asked longest ago are forgotten."""
+
+BODIES_IN_FLIGHT = 64
+"""How many bodies of the largest size may be in memory at the same time."""
+
+
+CLOSE = {"Connection": "close"}
+"""What the client still sends is not read."""
+
+
+class Rates:
+    """A bucket for each key that fills by `rate` a second, up to two seconds' worth."""
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._most, self._clock = rate, 2.0 * rate, clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, key: str) -> float:
+        """Take one; returns 0, or in how many seconds there will be one."""
+        now = self._clock()
+        left, at = self._buckets.pop(key, (self._most, now))
+        left = min(self._most, left + (now - at) * self._rate)
+        taken = left >= 1.0
+        self._buckets[key] = (left - 1.0 if taken else left, now)
+        if len(self._buckets) > MOST_KEYS:
+            self._buckets.popitem(last=False)
+        return 0.0 if taken else (1.0 - left) / self._rate
+
+
+class Limits:
+    """The middleware. `settings` gives the section `api` of the configuration; it is asked at each request."""
+
+    def __init__(self, app: ASGIApp, settings: Callable[[], Api]) -> None:
+        self._app, self._settings = app, settings
+        self._api, self._rates = Api(), Rates(1.0)
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer in place of the routes when a limit is passed."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        api = self._settings()
+        if api is not self._api:
+            self._api, self._rates = api, Rates(api.rate_limit)
+        if refused := self._too_often(scope):
+            await refused.response()(scope, receive, send)
+            return
+        body = await self._read(api, scope, receive)
+        if isinstance(body, Problem):
+            await body.response()(scope, receive, send)
+        elif body is not None:
+            await self._answer(api, body, scope, receive, send)
+
+    def _too_often(self, scope: Scope) -> Problem | None:
+        if scope["path"] in PROBES:
+            return None
+        wait = self._rates.take(_who(scope))
+        if not wait:
+            return None
+        seconds = max(1, ceil(wait))
+        detail = f"More than {self._api.rate_limit} requests a second. Ask again in {seconds} s."
+        return Problem(429, "Too many requests", detail, headers={"Retry-After": str(seconds)})
+
+    async def _read(self, api: Api, scope: Scope, receive: Receive) -> bytes | Problem | None:
+        """The whole body; an answer when it is too large or too slow; None when the client went away."""
+        most = api.largest_body
+        too_large = Problem(413, "Body too large", f"The body may have at most {most} bytes.", headers=CLOSE)
+        if _announced(scope) > most:
+            return too_large
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(api.request_timeout):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    size += len(message.get("body", b""))
+                    if size > most:
+                        return too_large
+                    parts.append(message.get("body", b""))
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError:
+            detail = f"The request did not arrive within {api.request_timeout:g} s."
+            return Problem(408, "Request timeout", detail, headers=CLOSE)
+
+    async def _answer(self, api: Api, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._in_flight + len(body) > BODIES_IN_FLIGHT * api.largest_body:
+            await _BUSY.response()(scope, receive, send)
+            return
+        self._in_flight += len(body)
+        try:
+            await self._app(scope, _replayed(body, receive), send)
+        finally:
+            self._in_flight -= len(body)
+
+
+_BUSY = Problem(503, "Too busy", "Too many large requests at once; ask again later.", headers={"Retry-After": "1"})
+
+
+def _who(scope: Scope) -> str:
+    """Whose rate a request counts against: its token's, else its address's."""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return hashlib.sha256(value).hexdigest()
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _announced(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value[:20])
+    return 0
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body at once, and after it what the server says."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
