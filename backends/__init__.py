@@ -1,8 +1,12 @@
 """What a job is, and the only place that speaks to a database.
 
 `open_engine` gives a checked engine, `upgrade` its schema, `Queue` the verbs of the queue, `watch` hints of new work;
-the rest are the names that callers of those need.
+the rest are the names that callers of those need. What belongs to an application's own Session (`IndexingJob`, `within`)
+is imported when it is asked for: the ORM takes longer than most commands run.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .backoff import RetryPolicy
 from .dialects import insert_for
@@ -67,10 +71,26 @@ from .tables import (
 )
 from .wakeups import Watch, watch
 
+if TYPE_CHECKING:
+    from .orm import IndexingJob
+    from .sessions import AnySession, UnusableSession, engine_of, session_of, within
+
+_LAZY = {
+    "IndexingJob": "orm",
+    **dict.fromkeys(("AnySession", "UnusableSession", "engine_of", "session_of", "within"), "sessions"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+
 __all__ = [
     "EVERYTHING",
     "FINAL",
     "MOVES",
+    "AnySession",
     "AttemptView",
     "BadDatabaseUrl",
     "BadParameters",
@@ -79,6 +99,7 @@ __all__ = [
     "Cycle",
     "DatabaseUnavailable",
     "Death",
+    "IndexingJob",
     "InheritedConnection",
     "Job",
     "JobPage",
@@ -108,6 +129,7 @@ __all__ = [
     "SupervisorReport",
     "SupervisorView",
     "UnsafeFilesystem",
+    "UnusableSession",
     "Watch",
     "add_key",
     "api_tokens",
@@ -119,6 +141,7 @@ __all__ = [
     "current",
     "database_clock",
     "drive_cursors",
+    "engine_of",
     "file_texts",
     "filesystem_of",
     "forget_secrets",
@@ -142,6 +165,7 @@ __all__ = [
     "safe_for_wal",
     "secret_names",
     "server_settings",
+    "session_of",
     "sqlite_file",
     "stale_leases",
     "statistics",
@@ -151,4 +175,5 @@ __all__ = [
     "users",
     "waiting_without_handler",
     "watch",
+    "within",
 ]

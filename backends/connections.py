@@ -50,6 +50,11 @@ def open_connections() -> int:
     return sum(not connection.closed for connection in list(_opened))
 
 
+def was_opened_here(engine: Engine) -> bool:
+    """Whether `open_engine` made this engine, or the one that it has its connections from (`execution_options`)."""
+    return any(engine.pool is each.pool for each in list(_engines))
+
+
 def refuse_inherited(opened_by: int) -> None:
     """Raise `InheritedConnection` unless this process is the one that opened it."""
     if opened_by != os.getpid():

@@ -78,15 +78,20 @@ class Job(NamedTuple):
     @property
     def parameters(self) -> dict[str, Any]:
         """The job's parameters; an empty mapping when there are none. Raises `BadParameters` when they are not a JSON object."""
-        if not self.job_parameters:
-            return {}
-        try:
-            value = json.loads(self.job_parameters)
-        except ValueError as error:
-            raise BadParameters(f"job {self.id}: job_parameters is not JSON: {error}") from None
-        if not isinstance(value, dict):
-            raise BadParameters(f"job {self.id}: job_parameters must be a JSON object, not {type(value).__name__}")
-        return value
+        return decoded_parameters(self.id, self.job_parameters)
+
+
+def decoded_parameters(job_id: int, text: str | None) -> dict[str, Any]:
+    """The parameters that a job's row holds as text. Raises `BadParameters`."""
+    if not text:
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadParameters(f"job {job_id}: job_parameters is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadParameters(f"job {job_id}: job_parameters must be a JSON object, not {type(value).__name__}")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
