@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from .http import openapi, probes, problems
+from .http.callers import Callers
 from .http.connections import guard
 from .http.limits import Limits
 from .http.services import Services
@@ -26,6 +27,7 @@ def make_api(services: Services | None = None) -> FastAPI:
     """The application; `services` replaces the ones that the configuration file gives."""
     app = FastAPI(title="jobqueue", lifespan=_life)
     app.state.services = services or Services()
+    app.state.callers = Callers(app.state.services)
     problems.install(app)
     openapi.describe(app)
     app.include_router(probes.router)

@@ -8,6 +8,9 @@ is imported when it is asked for: the ORM takes longer than most commands run.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .auditing import Entry as AuditEntry
+from .auditing import read as read_audit
+from .auditing import record as record_audit
 from .backoff import RetryPolicy
 from .dialects import insert_for
 from .ending import Settled
@@ -54,6 +57,7 @@ from .secrets import (
     store_secret,
 )
 from .sqlite import UnsafeFilesystem, checkpoint, filesystem_of, refuse_networked, safe_for_wal
+from .statements import later
 from .tables import (
     Moment,
     api_tokens,
@@ -92,6 +96,7 @@ __all__ = [
     "MOVES",
     "AnySession",
     "AttemptView",
+    "AuditEntry",
     "BadDatabaseUrl",
     "BadParameters",
     "CancelAnswer",
@@ -150,6 +155,7 @@ __all__ = [
     "indexing_jobs",
     "insert_for",
     "is_unavailable",
+    "later",
     "legal_before",
     "list_secrets",
     "memberships",
@@ -159,7 +165,9 @@ __all__ = [
     "open_connections",
     "open_engine",
     "programs",
+    "read_audit",
     "read_secret",
+    "record_audit",
     "refuse_networked",
     "rotate_secrets",
     "safe_for_wal",
