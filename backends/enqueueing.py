@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -15,10 +13,8 @@ from sqlalchemy.types import String
 
 from .dialects import AnyRow, insert_for, one_writer
 from .job import BadParameters, NewJob
+from .parameters import parameters_text
 from .tables import Moment, indexing_jobs, job_types, now
-
-LARGEST_PARAMETERS = 1_000_000
-"""Bytes of JSON that a job's parameters may take."""
 
 LONGEST_TEXT = {"job_type": 500, "folder_id": 10_000, "unique_key": 500}
 """Characters that these may take; Postgres indexes two of them."""
@@ -26,26 +22,6 @@ LONGEST_TEXT = {"job_type": 500, "folder_id": 10_000, "unique_key": 500}
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**31), 2**31 - 1
 
 job = indexing_jobs.c
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-
-
-def parameters_text(parameters: Mapping[str, Any]) -> str | None:
-    """Parameters as JSON text that both databases store alike; None when there are none.
-
-    Raises `BadParameters` for what is not JSON, NaN and infinities, NUL, lone surrogates, or more than `LARGEST_PARAMETERS`.
-    """
-    if not parameters:
-        return None
-    try:
-        text = json.dumps(dict(parameters), ensure_ascii=False, allow_nan=False)
-        size = len(text.encode("utf-8"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BadParameters(f"job parameters cannot be stored as JSON: {error}") from None
-    if _NUL.search(text):
-        raise BadParameters("job parameters contain a NUL character, which Postgres cannot store")
-    if size > LARGEST_PARAMETERS:
-        raise BadParameters(f"job parameters take {size} bytes as JSON; at most {LARGEST_PARAMETERS} are allowed")
-    return text
 
 
 def insert_jobs(connection: Connection, jobs: Sequence[NewJob]) -> list[int]:
@@ -66,8 +42,7 @@ def _row(new: NewJob) -> dict[str, Any]:
         _check_text(name, getattr(new, name))
     for name in ("program_id", "user_id", "priority", "max_retries"):
         _check_integer(name, getattr(new, name))
-    if new.scheduled_at is not None and new.scheduled_at.tzinfo is None:
-        raise BadParameters(f"scheduled_at {new.scheduled_at.isoformat()} has no time zone; pass an aware datetime")
+    _check_moment(new.scheduled_at)
     return {
         "program_id": new.program_id,
         "user_id": new.user_id,
@@ -97,6 +72,18 @@ def _check_text(name: str, value: str | None) -> None:
 def _check_integer(name: str, value: int | None) -> None:
     if value is not None and not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
         raise BadParameters(f"{name} {value} does not fit into 32 bits")
+
+
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def _check_moment(moment: datetime | None) -> None:
+    if moment is None:
+        return
+    if moment.tzinfo is None:
+        raise BadParameters(f"scheduled_at {moment.isoformat()} has no time zone; pass an aware datetime")
+    if not EARLIEST <= moment < LATEST:
+        raise BadParameters(f"scheduled_at {moment.isoformat()} is not between the years 1900 and 9998")
 
 
 @cache

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
 from backends import BadParameters, NewJob, Queue, open_engine
-from backends.enqueueing import LARGEST_PARAMETERS, parameters_text
+from backends.parameters import DEEPEST, LARGEST_PARAMETERS, parameters_text
 from tests.backends.scene import in_processes, insert_raw, row
 from tests.support import eventually
 
-NESTED: Any = []
-for _ in range(100_000):
-    NESTED = [NESTED]
+
+def nested(depth: int) -> Any:
+    """So many lists within each other."""
+    value: Any = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+NESTED = nested(100_000)
 
 
 def test_ids_come_back_in_the_order_of_the_jobs(queue: Queue) -> None:
@@ -132,7 +139,12 @@ def test_a_rival_with_the_same_key_is_waited_for_and_its_rollback_lets_us_in(que
         ({"a": float("-inf")}, "cannot be stored as JSON"),
         ({"a": {1, 2}}, "cannot be stored as JSON"),
         ({"a": b"bytes"}, "cannot be stored as JSON"),
-        ({"a": NESTED}, "cannot be stored as JSON"),
+        ({"a": NESTED}, f"more than {DEEPEST} levels"),
+        ({"a": nested(DEEPEST)}, f"more than {DEEPEST} levels"),
+        ({"a": [{"b": 2**63}]}, "beyond 64 bits"),
+        ({"a": -(2**63)}, "beyond 64 bits"),
+        ({"a": 10**5000}, "beyond 64 bits"),
+        ({"a": {1: "one", "1": "two"}}, "the key 1, which is no text"),
         ({"a": "\ud800"}, "cannot be stored as JSON"),
         ({"\udfff": 1}, "cannot be stored as JSON"),
         ({"a": "nul \0 here"}, "NUL"),
@@ -145,6 +157,21 @@ def test_a_rival_with_the_same_key_is_waited_for_and_its_rollback_lets_us_in(que
 def test_parameters_that_cannot_be_stored_are_refused(parameters: dict[str, Any], complaint: str) -> None:
     with pytest.raises(BadParameters, match=complaint):
         parameters_text(parameters)
+
+
+@pytest.mark.parametrize("parameters", [{"a": nested(DEEPEST - 1)}, {"a": 2**63 - 1, "b": -(2**63) + 1, "c": [True, 1e308]}])
+def test_parameters_at_the_edge_of_what_is_allowed_come_back_as_they_were(queue: Queue, parameters: dict[str, Any]) -> None:
+    (job_id,) = queue.enqueue([NewJob("quick", 1, parameters=parameters)])
+    view = queue.get(job_id)
+    assert view is not None
+    assert view.parameters == parameters
+
+
+@pytest.mark.parametrize("zone", [timezone(timedelta(hours=14)), UTC, timezone(timedelta(hours=-12))])
+@pytest.mark.parametrize("moment", [datetime(1, 1, 1), datetime(1899, 12, 31), datetime(9999, 12, 31, 23, 59, 59, 999_999)])
+def test_moments_that_no_calendar_reaches_are_refused(queue: Queue, moment: datetime, zone: timezone) -> None:
+    with pytest.raises(BadParameters, match="not between the years 1900 and 9998"):
+        queue.enqueue([NewJob("quick", 1, scheduled_at=moment.replace(tzinfo=zone))])
 
 
 def test_text_that_only_looks_like_nul_is_stored(queue: Queue) -> None:
