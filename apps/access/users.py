@@ -50,10 +50,16 @@ def add_user(connection: Connection, name: str, subject: str | None = None, is_a
 
 
 def _check(what: str, text: str) -> None:
-    if not text or text != text.strip() or not text.isprintable():
-        raise BadUser(f"a user's {what} is printable text without spaces around it, not {text!r}; choose another")
-    if len(text) > LONGEST_NAME:
-        raise BadUser(f"a user's {what} has at most {LONGEST_NAME} characters, not {len(text)}; choose another")
+    if not is_name(text):
+        raise BadUser(
+            f"a user's {what} is printable text of at most {LONGEST_NAME} characters, without spaces around it, "
+            f"not {text[: LONGEST_NAME + 1]!r}; choose another"
+        )
+
+
+def is_name(text: str) -> bool:
+    """Whether users and subjects can be called so."""
+    return 0 < len(text) <= LONGEST_NAME and text == text.strip() and text.isprintable()
 
 
 def list_users(connection: Connection) -> list[User]:

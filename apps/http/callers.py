@@ -5,19 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 from fastapi import Depends, Request
 
 from backends import EVERYTHING, Role, Scope
+from config import Jwt
 
 from ..access.recent import Recent
 from ..access.tokens import LENGTH, MARK, fingerprint, identify
+from ..access.users import find_subject
 from ..access.uses import Uses
 from .peers import from_this_host, refusal
 from .problems import Problem
 from .services import Services
+
+if TYPE_CHECKING:
+    from ..access.jwt import IdentityProvider
 
 REMEMBERED_FOR = 2.0
 """Seconds for which an answer is taken again: how late a revocation can be."""
@@ -61,6 +66,14 @@ class Unauthenticated(Problem):
         super().__init__(401, "Unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
+class IdentityProviderUnavailable(Problem):
+    """503: the token may be good, but the keys to check it cannot be had now."""
+
+    def __init__(self) -> None:
+        detail = "The identity provider does not answer, so this token cannot be checked now. Repeat it later."
+        super().__init__(503, "Identity provider unavailable", detail, headers={"Retry-After": "10"})
+
+
 class Callers:
     """Says who makes the requests of one application. Lookups are remembered for `REMEMBERED_FOR` seconds."""
 
@@ -69,6 +82,8 @@ class Callers:
         self._recent: Recent[Caller | None] = Recent(REMEMBERED_FOR, MOST_REMEMBERED)
         self._uses = Uses(lambda: services.queue.engine)
         self._hint = _Hint()
+        self._lock = threading.Lock()
+        self._provider: IdentityProvider | None = None
 
     def who(self, request: Request) -> Caller:
         """The caller of this request. Raises `Unauthenticated`; 403 for what a browser was led to ask; as `Services` does."""
@@ -99,14 +114,30 @@ class Callers:
         return caller
 
     def _look_up(self, secret: str) -> Caller | None:
-        if not secret.startswith(MARK) or len(secret) != LENGTH:
-            return None
+        if secret.startswith(MARK):
+            return self._of_token(secret) if len(secret) == LENGTH else None
+        jwt = self._services.settings.api.jwt
+        return self._of_jwt(secret, jwt) if jwt.jwks_url and secret.count(".") == 2 else None
+
+    def _of_token(self, secret: str) -> Caller | None:
         found = self._services.queue.read(lambda connection: identify(connection, secret))
         if found is None:
             return None
         if found.unnoted:
             self._uses.note(found.token_id)
         return Caller(found.user_id, found.name, found.is_admin)
+
+    def _of_jwt(self, secret: str, jwt: Jwt) -> Caller | None:
+        from ..access.jwt import KeysUnavailable, make_provider  # with cryptography, which only this needs
+
+        with self._lock:
+            self._provider = self._provider or make_provider(jwt)
+        try:
+            subject = self._provider.subject_of(secret)
+        except KeysUnavailable:
+            raise IdentityProviderUnavailable from None
+        user = subject and self._services.queue.read(lambda connection: find_subject(connection, subject))
+        return Caller(user.id, user.name, user.is_admin) if user else None
 
 
 class _Hint:
