@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from backends import AnySession, IndexingJob, NewJob, Queue, engine_of, session_of, within
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.util import identity_key
+
+from backends import (
+    AnySession,
+    CancelAnswer,
+    Counts,
+    IndexingJob,
+    NewJob,
+    Queue,
+    RetryAnswer,
+    Settled,
+    beside,
+    engine_of,
+    session_of,
+    within,
+)
+from config import load
 
 
 class IndexingService:
@@ -62,13 +80,93 @@ class IndexingService:
             parameters={name: value for name, value in given.items() if value is not None} | parameters,
         )
         (job_id,) = self.create_many([new])
-        return self._fresh(job_id)
+        return self._session.get_one(IndexingJob, job_id, populate_existing=True)
 
     def create_many(self, jobs: Sequence[NewJob]) -> list[int]:
         """Add many jobs at little more than the cost of one; returns their ids in order. Raises as `create_indexing_job`."""
-        session = session_of(self._db)
-        with within(session) as connection:
-            return Queue(engine_of(session)).enqueue(jobs, connection)
+        with within(self._session) as connection:
+            return self._queue.enqueue(jobs, connection)
 
-    def _fresh(self, job_id: int) -> IndexingJob:
-        return session_of(self._db).get_one(IndexingJob, job_id, populate_existing=True)
+    def get_job(self, job_id: int) -> IndexingJob | None:
+        """The job of that id as the database has it now; None when there is none."""
+        with within(self._session, reading=True):
+            return self._session.get(IndexingJob, job_id, populate_existing=True)
+
+    def get_program_jobs(self, program_id: int, limit: int = 20, before: int | None = None) -> list[IndexingJob]:
+        """At most `limit` jobs of a program, the newest first; `before` is the id at which the former page ended."""
+        statement = select(IndexingJob).where(IndexingJob.program_id == program_id)
+        if before is not None:
+            statement = statement.where(IndexingJob.id < before)
+        newest = statement.order_by(IndexingJob.id.desc()).limit(limit).execution_options(populate_existing=True)
+        with within(self._session, reading=True):
+            return list(self._session.scalars(newest))
+
+    def get_queue_status(self, program_id: int | None = None) -> dict[str, Any]:
+        """How many jobs there are in each status, and the oldest pending one, as `GET /job-queue/status` shows the `queue`.
+
+        Of one program or of all; it costs the same however many jobs there are, and leaves no transaction open.
+        """
+        with beside(self._session) as connection:
+            return _status(self._queue.counts(program_id, connection=connection))
+
+    def cancel_job(self, job_id: int) -> CancelAnswer:
+        """Cancel a queued job; ask a running one to stop, which it is made to. It takes effect when the transaction commits.
+
+        Commit soon: until then no other job of the lane is started.
+        """
+        with within(self._session) as connection:
+            answer = self._queue.cancel(job_id, connection=connection)
+        self._expire(job_id)
+        return answer
+
+    def retry_job(self, job_id: int) -> RetryAnswer:
+        """Put a finished job back into the queue, with its retries unspent."""
+        with within(self._session) as connection:
+            answer = self._queue.retry(job_id, connection=connection)
+        self._expire(job_id)
+        return answer
+
+    def reset_stuck_jobs(self, program_id: int, lock_timeout: float | None = None) -> list[Settled]:
+        """Put running jobs of a program back whose lease nobody has renewed for `lock_timeout` seconds; never one that is alive.
+
+        The processors do that by themselves; this is for when none runs. Without `lock_timeout` the configuration's counts: the
+        file that `JOBQUEUE_CONFIG` names, or ./jobqueue.yaml. Raises `config.ConfigError` when there is none.
+        """
+        dead_after = load().settings.lock_timeout if lock_timeout is None else lock_timeout
+        with within(self._session) as connection:
+            settled = self._queue.reset_stuck(program_id, dead_after, connection=connection)
+        for each in settled:
+            self._expire(each.job_id)
+        return settled
+
+    @property
+    def _session(self) -> Session:
+        return session_of(self._db)
+
+    @property
+    def _queue(self) -> Queue:
+        return Queue(engine_of(self._session))
+
+    def _expire(self, job_id: int) -> None:
+        """Have the Session read this job again when somebody looks at it."""
+        known = self._session.identity_map.get(identity_key(IndexingJob, job_id))
+        if known is not None:
+            self._session.expire(known)
+
+
+def _status(counts: Counts) -> dict[str, Any]:
+    oldest = counts.oldest_pending
+    return {
+        "pending_jobs": counts.pending,
+        "running_jobs": counts.running,
+        "completed_jobs": counts.completed,
+        "failed_jobs": counts.failed,
+        "cancelled_jobs": counts.cancelled,
+        "scheduled_jobs": counts.scheduled,
+        "waiting_jobs": counts.waiting,
+        "oldest_pending_job": oldest and {
+            "id": oldest.id,
+            "created_at": oldest.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            "job_type": oldest.job_type,
+        },
+    }

@@ -77,11 +77,11 @@ from .wakeups import Watch, watch
 
 if TYPE_CHECKING:
     from .orm import IndexingJob
-    from .sessions import AnySession, UnusableSession, engine_of, session_of, within
+    from .sessions import AnySession, UnusableSession, beside, engine_of, session_of, within
 
 _LAZY = {
     "IndexingJob": "orm",
-    **dict.fromkeys(("AnySession", "UnusableSession", "engine_of", "session_of", "within"), "sessions"),
+    **dict.fromkeys(("AnySession", "UnusableSession", "beside", "engine_of", "session_of", "within"), "sessions"),
 }
 
 
@@ -140,6 +140,7 @@ __all__ = [
     "api_tokens",
     "as_unavailable",
     "audit",
+    "beside",
     "check",
     "checkpoint",
     "connections_in_use",

@@ -161,13 +161,13 @@ def _leave_lost_servers(context: ExceptionContext) -> None:
 
 
 def is_unavailable(error: BaseException | None) -> bool:
-    """Whether a driver's error means: not reachable, not answering, or not now."""
-    if not isinstance(error, psycopg.Error):
-        return False
-    state = error.sqlstate
-    if state is None:
-        return isinstance(error, psycopg.OperationalError)
-    return state.startswith(DISCONNECTED + BUSY)
+    """Whether an error, of whichever driver an application uses, means: not reachable, not answering, or not now."""
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if state is not None:
+        return bool(state.startswith(DISCONNECTED + BUSY))
+    return isinstance(error, psycopg.OperationalError) or (
+        hasattr(error, "pgcode") and type(error).__name__ == "OperationalError"
+    )
 
 
 class Listener:

@@ -352,8 +352,15 @@ class Queue:
         """The job's attempts that ended other than completed, oldest first."""
         return self.read(lambda connection: reading.attempts(connection, job_id))
 
-    def counts(self, program_id: int | None = None, scope: Scope = EVERYTHING) -> Counts:
-        """How many jobs there are in each status within the scope, of one program or of all."""
+    def counts(
+        self, program_id: int | None = None, scope: Scope = EVERYTHING, connection: Connection | None = None
+    ) -> Counts:
+        """How many jobs there are in each status within the scope, of one program or of all.
+
+        In the caller's transaction when given a connection.
+        """
+        if connection is not None:
+            return reading.count(connection, program_id, scope)
         return self.read(lambda connection: reading.count(connection, program_id, scope))
 
     def why(self, job_id: int, alive_within: float = 30.0) -> list[str] | None:

@@ -64,7 +64,7 @@ def engine_of(session: Session) -> Engine:
 
 
 @contextmanager
-def within(session: Session) -> Iterator[Connection]:
+def within(session: Session, reading: bool = False) -> Iterator[Connection]:
     """The connection of the Session's transaction, inside a savepoint: an error takes back what was written, no more.
 
     What the Session holds is flushed before. Raises what `engine_of` does, `DatabaseUnavailable`, and `SchemaMismatch` when
@@ -74,13 +74,28 @@ def within(session: Session) -> Iterator[Connection]:
     session.flush()
     with as_unavailable():
         connection = session.connection({"mapper": IndexingJob})
-        _refuse_unfit(connection)
+        _refuse_unfit(connection, reading)
         with _as_mismatch(), connection.begin_nested():
             yield connection
 
 
-def _refuse_unfit(connection: Connection) -> None:
-    if connection.get_execution_options().get("jobqueue_read"):
+@contextmanager
+def beside(session: Session) -> Iterator[Connection]:
+    """A connection to read from: the Session's when it is in a transaction, else one of its engine's, only for now.
+
+    So that asking a question leaves no transaction open, which on SQLite would keep all others from writing.
+    """
+    engine = engine_of(session)
+    if session.in_transaction() or not isinstance(session.get_bind(IndexingJob), Engine):
+        with within(session, reading=True) as connection:
+            yield connection
+        return
+    with as_unavailable(), _as_mismatch(), engine.connect().execution_options(jobqueue_read=True) as connection:
+        yield connection
+
+
+def _refuse_unfit(connection: Connection, reading: bool) -> None:
+    if connection.get_execution_options().get("jobqueue_read") and not reading:
         raise UnusableSession(
             "this Session reads only (jobqueue_read=True); change jobs in one on the engine that open_engine gave"
         )

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from backends import open_engine, upgrade
+from tests.apps.application import Base
 from tests.apps.context import Installation
 from tests.drive import DriveServer
 
@@ -33,3 +35,11 @@ def server() -> Iterator[DriveServer]:
     """A Drive server with an empty Drive; fails the test if anything broke the discovery document."""
     with DriveServer() as server:
         yield server
+
+
+@pytest.fixture
+def db(engine: Engine) -> Iterator[Session]:
+    """A Session of an application with tables of its own in the queue's database."""
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        yield session
