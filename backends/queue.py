@@ -328,9 +328,9 @@ class Queue:
 
     # Reading
 
-    def get(self, job_id: int, scope: Scope = EVERYTHING) -> JobView | None:
+    def get(self, job_id: int, scope: Scope = EVERYTHING, connection: Connection | None = None) -> JobView | None:
         """The job of that id; None when there is none within the scope."""
-        return self.read(lambda connection: reading.get(connection, job_id, scope))
+        return self._look(lambda connection: reading.get(connection, job_id, scope), connection)
 
     def page(
         self,
@@ -340,17 +340,20 @@ class Queue:
         limit: int = 20,
         before: int | None = None,
         scope: Scope = EVERYTHING,
+        connection: Connection | None = None,
     ) -> JobPage:
         """At most `limit` jobs within the scope, newest first; `before` is the former page's `next_before`.
 
         Where no index serves the filters it looks at 10,000 rows and answers with what it found: a page may hold fewer
         jobs than `limit`, even none, and still have a `next_before`.
         """
-        return self.read(lambda connection: reading.page(connection, program_id, status, job_type, limit, before, scope))
+        return self._look(
+            lambda connection: reading.page(connection, program_id, status, job_type, limit, before, scope), connection
+        )
 
-    def attempts(self, job_id: int) -> list[AttemptView]:
+    def attempts(self, job_id: int, connection: Connection | None = None) -> list[AttemptView]:
         """The job's attempts that ended other than completed, oldest first."""
-        return self.read(lambda connection: reading.attempts(connection, job_id))
+        return self._look(lambda connection: reading.attempts(connection, job_id), connection)
 
     def counts(
         self, program_id: int | None = None, scope: Scope = EVERYTHING, connection: Connection | None = None
@@ -363,9 +366,13 @@ class Queue:
             return reading.count(connection, program_id, scope)
         return self.read(lambda connection: reading.count(connection, program_id, scope))
 
-    def why(self, job_id: int, alive_within: float = 30.0) -> list[str] | None:
+    def why(self, job_id: int, alive_within: float = 30.0, connection: Connection | None = None) -> list[str] | None:
         """What a job is waiting for, in sentences; None when there is no such job."""
-        return self.read(lambda connection: reading.why(connection, job_id, alive_within))
+        return self._look(lambda connection: reading.why(connection, job_id, alive_within), connection)
+
+    def _look(self, work: Callable[[Connection], Answer], connection: Connection | None) -> Answer:
+        """In the caller's transaction when there is one: several looks of one request cost one transaction."""
+        return self.read(work) if connection is None else work(connection)
 
     # How it speaks to the database
 

@@ -50,8 +50,7 @@ def _refuse(tell: Tell, problem: str, id: str, code: int) -> int:
 def _prepare(settings: Settings, supervisor_id: str, tell: Tell) -> str:
     engine = open_engine(settings.database_url, **plan.worker_engine_options(settings))
     before = current(engine)
-    if settings.database.auto_migrate and before != head():
-        tell({"upgrading": True})
+    if settings.database.auto_migrate:
         upgrade(engine)
     check(engine)
     queue = Queue(engine, plan.policies_of(settings))

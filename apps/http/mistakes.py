@@ -51,6 +51,7 @@ FIXES = {
     "model_attributes_type": "Send a JSON object with `Content-Type: application/json`.",
     "enum": "Give one of these.",
     "literal_error": "Give one of these.",
+    "less_than": "Give a number within the range.",
     "greater_than_equal": "Give a number within the range.",
     "less_than_equal": "Give a number within the range.",
     "timezone_aware": "End it with Z, or with an offset such as +02:00.",

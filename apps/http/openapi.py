@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from .mistakes import Mistake
 from .problems import MEDIA_TYPE
@@ -49,7 +50,16 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 """A problem document of RFC 9457."""
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+Responses = dict[int | str, dict[str, Any]]
+"""What FastAPI takes as `responses`."""
+
+
+def also(status: int, model: type[BaseModel], description: str) -> Responses:
+    """A further answer of a route that is no refusal."""
+    return {status: {"model": model, "description": description}}
+
+
+def refusals(*statuses: int) -> Responses:
     """The `responses` of a route: these refusals, and those that every route may give."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": MEANINGS[status], "content": content} for status in sorted({*statuses, *ANYWHERE})}

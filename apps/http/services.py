@@ -3,23 +3,70 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 from fastapi import Request
+from sqlalchemy import Connection
 
-from backends import Queue, check, open_engine
+from backends import Queue, as_unavailable, check, open_engine
 from config import Api, ConfigError, Loaded, Settings, find_config, load
 
 DEFAULTS = Api()
-POOL = 16
-"""Database connections that one API process keeps at most idle."""
+THREADS = 16
+"""Requests that one API process answers at the same time; each holds one database connection at the most."""
+
+PROBES = 2
+"""Probes that look at the database at the same time."""
+
+POOL = THREADS + PROBES
+"""Database connections that one API process keeps at most idle: for its requests, and for the probes."""
+
+LONGEST_STATEMENT = 10.0
+"""Seconds that a statement for a request may take, whatever the workers' may: somebody waits for the answer."""
+
+
+class ProcessorStatus(Protocol):
+    """How a processor is."""
+
+    @property
+    def process_id(self) -> str | None:
+        """Its name."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it works."""
+
+    @property
+    def thread_alive(self) -> bool:
+        """Whether the thread that watches it lives."""
+
+    @property
+    def shutdown_requested(self) -> bool:
+        """Whether it was asked to stop, and has not started again since."""
+
+
+class Processor(Protocol):
+    """What works the queue off for this API."""
+
+    def start(self) -> bool:
+        """Start it; False when it was running."""
+
+    def stop(self, wait: bool = True) -> bool:
+        """Drain and stop it; False when it was not running."""
+
+    def status(self) -> ProcessorStatus:
+        """How it is."""
 
 
 class Services:
     """One for each application, for all its threads. Opening fails as `config.load`, `open_engine` and `check` do."""
 
-    def __init__(self, read: Callable[[], Loaded] | None = None) -> None:
+    def __init__(self, read: Callable[[], Loaded] | None = None, processor: Processor | None = None) -> None:
         self._read = read or (lambda: load(find_config(None)))
+        self.processor = processor
+        self.draining = False
         self._lock = threading.Lock()
         self._loaded: Loaded | None = None
         self._queue: Queue | None = None
@@ -51,7 +98,10 @@ class Services:
         settings = self.settings
         with self._lock:
             if self._queue is None:
-                options = settings.database.model_dump(exclude={"auto_migrate"}) | {"key_file": settings.encryption.key_file}
+                options = settings.database.model_dump(exclude={"auto_migrate"}) | {
+                    "key_file": settings.encryption.key_file,
+                    "statement_timeout": min(LONGEST_STATEMENT, settings.database.statement_timeout),
+                }
                 engine = open_engine(settings.database_url, pool_size=POOL, application_name="jobqueue api", **options)
                 try:
                     check(engine)
@@ -60,6 +110,12 @@ class Services:
                     raise
                 self._queue = Queue(engine)
             return self._queue
+
+    @contextmanager
+    def change(self) -> Iterator[Connection]:
+        """A transaction in which one request changes something, and its audit is written."""
+        with as_unavailable(), self.queue.engine.begin() as connection:
+            yield connection
 
     def close(self) -> None:
         """Let go of the database."""

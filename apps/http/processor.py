@@ -1,0 +1,66 @@
+"""The processor over HTTP: how it is, start and stop."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ..access.audit import record
+from .answers import once
+from .bodies import StrictRoute
+from .callers import Caller, CallerOf
+from .models import Because, ProcessorChange, ProcessorState
+from .openapi import refusals
+from .permission import require_administrator
+from .problems import Conflict
+from .services import Processor, Services, services_of
+
+router = APIRouter(prefix="/job-queue", tags=["processor"], route_class=StrictRoute)
+
+
+def state_of(services: Services) -> ProcessorState:
+    """How the processor is; without one nothing runs."""
+    if services.processor is None:
+        return ProcessorState(process_id=None, running=False, thread_alive=False, shutdown_requested=False)
+    status = services.processor.status()
+    return ProcessorState(
+        process_id=status.process_id,
+        running=status.running,
+        thread_alive=status.thread_alive,
+        shutdown_requested=status.shutdown_requested,
+    )
+
+
+@router.post("/start-processor", response_model=ProcessorChange, responses=refusals(403, 409))
+def start_processor(request: Request, caller: CallerOf, because: Because | None = None) -> Response:
+    """Start the processor, unless it runs."""
+    services, processor = _steered(request, caller)
+    _note(services, caller, "processor.start", because)
+    return _answer(services, processor.start())
+
+
+@router.post("/stop-processor", response_model=ProcessorChange, responses=refusals(403, 409))
+def stop_processor(request: Request, caller: CallerOf, because: Because | None = None) -> Response:
+    """Ask the processor to finish what it runs and stop, if it runs; `shutdown_requested` is true until it has."""
+    services, processor = _steered(request, caller)
+    _note(services, caller, "processor.stop", because)
+    return _answer(services, processor.stop(wait=False))
+
+
+def _steered(request: Request, caller: Caller) -> tuple[Services, Processor]:
+    require_administrator(caller)
+    services = services_of(request)
+    if services.processor is None:
+        raise Conflict("This API has no processor of its own.")
+    return services, services.processor
+
+
+def _note(services: Services, caller: Caller, action: str, because: Because | None) -> None:
+    with services.change() as connection:
+        reason = because.reason if because else None
+        record(connection, caller.name, caller.via, action, user_id=caller.user_id, reason=reason)
+
+
+def _answer(services: Services, changed: bool) -> Response:
+    state = state_of(services)
+    return once(ProcessorChange(changed=changed, processor=state, is_processor_running=state.running))
