@@ -1,6 +1,7 @@
-"""The schema's history: bring a database up to date, under a lock, and say what is there.
+"""The schema's history: bring a database up to date, one process at a time, and say what is there.
 
-Alembic does the work, with its own version table, so that a host application's Alembic is left alone.
+Alembic does the work, with its own version table, so that a host application's Alembic is left alone. Where Postgres holds
+jobs already, new indexes of the queue are made before, beside the traffic.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, inspect, select, text
 
+from .dialects import one_writer
 from .engine import as_unavailable
 from .job import SchemaMismatch
-from .postgres import allow
+from .online import IndexWanted, briefly, build_indexes, turn
 from .tables import indexing_jobs, metadata
 
 if TYPE_CHECKING:  # imported where it is used: a fifth of the time of a command that migrates nothing
@@ -24,9 +26,6 @@ if TYPE_CHECKING:  # imported where it is used: a fifth of the time of a command
     from alembic.script import ScriptDirectory
 
 VERSION_TABLE = "jobqueue_version"
-LONGEST_UPGRADE = 600.0
-"""Seconds for one statement of a migration, and for waiting until another process's upgrade is through."""
-_LOCK = 0x6A6F6271  # "jobq": one key for every installation in a Postgres database
 
 
 class Migration(NamedTuple):
@@ -69,10 +68,11 @@ def check(engine: Engine) -> None:
 
 
 def upgrade(engine: Engine) -> Migration:
-    """Bring the database to this release's schema in one transaction; rows are kept, repeating it does nothing.
+    """Bring the database to this release's schema; rows are kept, and repeating it does nothing.
 
-    Any number of processes may call this at once. Raises `SchemaMismatch` for a newer schema or tables that are not ours,
-    and `DatabaseUnavailable`.
+    A new database is made in one transaction. An older one stays usable meanwhile: locks are held for moments, and what an
+    interruption left is gone on with the next time. Any number of processes may call this at once. Raises `SchemaMismatch`
+    for a newer schema or a table that is not ours, and `DatabaseUnavailable`.
     """
     with as_unavailable():
         return _upgrade(engine)
@@ -81,24 +81,52 @@ def upgrade(engine: Engine) -> Migration:
 def _upgrade(engine: Engine) -> Migration:
     if _read(engine) == head():
         return Migration(head(), head())
-    with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            allow(connection, LONGEST_UPGRADE)
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        before = _version(connection)
-        _refuse_strangers(connection, before)
-        if before != head():
-            _run(lambda environment: environment.configure(connection=connection, **_OPTIONS))
-        return Migration(before, head())
+    if one_writer(engine):
+        with engine.begin() as connection:
+            return upgrade_within(connection)
+    with turn(engine):
+        build_indexes(engine, indexes_due(_read(engine)))
+        return briefly(engine, upgrade_within)
+
+
+def upgrade_within(connection: Connection, to: str = "head") -> Migration:
+    """The same, in the caller's transaction, which must be the only one that does this; `to` may be an older schema."""
+    before = _version(connection)
+    _refuse_strangers(connection, before)
+    if before != head():
+        _run(lambda environment: environment.configure(connection=connection, **_OPTIONS), to=to)
+    return Migration(before, head() if to == "head" else to)
+
+
+def indexes_due(before: str | None) -> list[IndexWanted]:
+    """The indexes of the queue that a database at this schema lacks; none when there is no queue yet."""
+    if before is None or before not in _known():
+        return []
+    missing = [*_script().iterate_revisions("head", before)]
+    return [IndexWanted(*each) for revision in reversed(missing) for each in getattr(revision.module, "INDEXES", [])]
 
 
 def upgrade_sql(engine: Engine) -> str:
-    """The SQL that `upgrade` would run on this database, without running it."""
+    """The SQL that `upgrade` would run on this database, without running it. Raises as `upgrade` does."""
+    with as_unavailable():
+        with engine.connect().execution_options(jobqueue_read=True) as connection:
+            before = _version(connection)
+            _refuse_strangers(connection, before)
+        beside = [] if one_writer(engine) else indexes_due(before)
+        return "".join(f"{each.statement()};\n\n" for each in beside) + upgrade_sql_from(engine.dialect.name, before)
+
+
+def upgrade_sql_from(dialect: str, before: str | None) -> str:
+    """The SQL of the transaction that leads from this schema to this release's."""
     written = io.StringIO()
-    dialect = engine.dialect.name
     options: dict[str, Any] = {"dialect_name": dialect, "as_sql": True, "output_buffer": written, "literal_binds": True}
-    _run(lambda environment: environment.configure(**options, **_OPTIONS), current(engine))
+    _run(lambda environment: environment.configure(**options, **_OPTIONS), before)
     return written.getvalue()
+
+
+def revision_module(name: str) -> Any:
+    """The module of one step in the schema's history."""
+    return _script().get_revision(name).module
 
 
 _OPTIONS: dict[str, Any] = {
@@ -106,11 +134,13 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def _run(configure: Callable[[EnvironmentContext], None], starting_from: str | None = None) -> None:
+def _run(
+    configure: Callable[[EnvironmentContext], None], starting_from: str | None = None, to: str = "head"
+) -> None:
     script = _script()
 
     def revisions(found: Any, context: Any) -> Any:
-        return script._upgrade_revs("head", found)
+        return script._upgrade_revs(to, found)
 
     from alembic.runtime.environment import EnvironmentContext
 
@@ -124,10 +154,11 @@ def _refuse_strangers(connection: Connection, before: str | None) -> None:
     if before is not None and before not in _known():
         raise SchemaMismatch(f"schema is at {before}, newer than this release ({head()}). Upgrade the package.")
     if before is None and inspect(connection).has_table(indexing_jobs.name):
-        raise SchemaMismatch(
-            f"table {indexing_jobs.name} exists and was not made by this program; this release cannot take it over."
-            " Move it away, or use another schema or database."
-        )
+        raise SchemaMismatch(f"{NOT_OURS}. {TAKE_IT_OVER}")
+
+
+NOT_OURS = "table indexing_jobs was made by another program, or a migration of it was interrupted"
+TAKE_IT_OVER = "Stop what runs its jobs, back up, then: python migrate_job_queue.py"
 
 
 def _version(connection: Connection) -> str | None:

@@ -23,6 +23,7 @@ class Errand:
         self.ended: Ending | None = None
         self.out_of_time = False
         self.within = within
+        self.started = now
         self._deadline = now + within
         self._nursery = nursery
         self._channel, theirs = Channel.pair()
@@ -40,6 +41,10 @@ class Errand:
     def descriptor(self) -> int:
         """Readable when there is something to look at."""
         return self._channel.descriptor
+
+    def allow(self, until: float) -> None:
+        """Let it take longer."""
+        self._deadline = max(self._deadline, until)
 
     def look(self, now: float) -> None:
         """Read what it told and see whether it ended; past the deadline it is killed."""

@@ -50,7 +50,8 @@ def _refuse(tell: Tell, problem: str, id: str, code: int) -> int:
 def _prepare(settings: Settings, supervisor_id: str, tell: Tell) -> str:
     engine = open_engine(settings.database_url, **plan.worker_engine_options(settings))
     before = current(engine)
-    if settings.database.auto_migrate:
+    if settings.database.auto_migrate and before != head():
+        tell({"upgrading": True})
         upgrade(engine)
     check(engine)
     queue = Queue(engine, plan.policies_of(settings))

@@ -30,6 +30,8 @@ from .rundir import AlreadyRunning, RunDir
 
 REFUSED = 5
 FAILED = 1
+LONGEST_UPGRADE = 86_400.0
+"""Seconds. An index over many millions of jobs takes as long as it takes, and one that is stopped half-way starts anew."""
 
 
 class ProblemAtStart(Exception):
@@ -156,6 +158,8 @@ def _prepare(loaded: Loaded, identity: plan.Identity, nursery: Nursery, inbox: I
     while errand.ended is None:
         _wait_for([errand], inbox)
         errand.look(boot_time())
+        if any("upgrading" in message for message in errand.messages):
+            errand.allow(errand.started + LONGEST_UPGRADE)
     for message in errand.messages:
         if "extension" in message:
             tell(ExtensionSaid(message["extension"], message["said"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import time
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -22,6 +23,9 @@ from backends import (
     upgrade,
     upgrade_sql,
 )
+from backends.migrate import upgrade_within
+from tests.backends.scene import insert_raw
+from tests.conftest import BACKENDS
 
 
 def test_a_migrated_database_is_what_the_tables_say(engine: Engine) -> None:
@@ -78,7 +82,7 @@ def test_a_strangers_table_is_left_alone(empty_database_url: str) -> None:
     engine = open_engine(empty_database_url)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE indexing_jobs (id INTEGER PRIMARY KEY)"))
-    with pytest.raises(SchemaMismatch, match="indexing_jobs exists and was not made by this program"):
+    with pytest.raises(SchemaMismatch, match="indexing_jobs was made by another program"):
         upgrade(engine)
     engine.dispose()
 
@@ -120,3 +124,70 @@ def test_an_upgrade_waits_for_anothers_however_long_that_takes(empty_database_ur
     assert finished == [True]
     engine.dispose()
     other.dispose()
+
+
+def _older(url: str) -> Engine:
+    """A database at the first schema, with a job in it."""
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        upgrade_within(connection, to="0001")
+    insert_raw(engine)
+    return engine
+
+
+def test_an_older_database_is_brought_up_and_keeps_its_jobs(empty_database_url: str) -> None:
+    engine = _older(empty_database_url)
+    with pytest.raises(SchemaMismatch, match="schema is at 0001, this release needs"):
+        check(engine)
+    assert upgrade(engine).before == "0001"
+    check(engine)
+    assert [job.id for job in Queue(engine).page()] == [1]
+    engine.dispose()
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name == "postgresql"])
+def test_an_upgrade_makes_an_index_again_that_an_interruption_left_unusable(empty_database_url: str) -> None:
+    engine = _older(empty_database_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE INDEX jobqueue_pending ON indexing_jobs (program_id, id) WHERE status = 'pending'"))
+        connection.execute(text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'jobqueue_pending'::regclass"))
+    upgrade(engine)
+    with engine.connect() as connection:
+        valid = text("SELECT bool_and(indisvalid) FROM pg_index WHERE indrelid = 'indexing_jobs'::regclass")
+        assert connection.execute(valid).scalar_one() is True
+    engine.dispose()
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name == "postgresql"])
+def test_an_upgrade_that_meets_a_long_transaction_lets_the_others_through(empty_database_url: str) -> None:
+    engine, reader = _older(empty_database_url), open_engine(empty_database_url)
+    with reader.connect() as reading:
+        reading.execute(text("SELECT count(*) FROM indexing_jobs"))
+        upgrading = threading.Thread(target=lambda: upgrade(engine))
+        upgrading.start()
+        until = time.monotonic() + 3
+        waits = []
+        while time.monotonic() < until:
+            waits.append(_seconds_to_insert(reader))
+        assert upgrading.is_alive()
+    upgrading.join(30)
+    check(engine)
+    assert max(waits) < 1.5  # a queue for a moment, not until the reader is done
+    engine.dispose()
+    reader.dispose()
+
+
+def _seconds_to_insert(engine: Engine) -> float:
+    began = time.monotonic()
+    insert_raw(engine)
+    return time.monotonic() - began
+
+
+def test_a_dry_run_of_an_older_database_prints_only_what_is_missing(empty_database_url: str) -> None:
+    engine = _older(empty_database_url)
+    sql = upgrade_sql(engine)
+    assert "CREATE TABLE indexing_jobs" not in sql
+    assert "jobqueue_pending" in sql
+    assert ("CONCURRENTLY jobqueue_pending" in sql) == (engine.dialect.name == "postgresql")
+    assert current(engine) == "0001"
+    engine.dispose()

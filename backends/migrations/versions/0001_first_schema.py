@@ -13,18 +13,37 @@ branch_labels = None
 depends_on = None
 
 
+STORAGE = {"fillfactor": "80", "autovacuum_vacuum_scale_factor": "0.01"}
+"""How Postgres keeps the queue: room in each page for the changes of a job's life, and dead rows cleared early."""
+
+
 def upgrade() -> None:
     """Create every table, the queue's indexes, and the triggers that count and announce new jobs."""
-    _create_queue()
+    op.create_table("indexing_jobs", *queue(), sqlite_autoincrement=True, postgresql_with=STORAGE)
+    for name, columns, where, unique in INDEXES:
+        op.create_index(
+            name,
+            "indexing_jobs",
+            [sa.text(column) for column in columns],
+            unique=unique,
+            sqlite_where=sa.text(where) if where else None,
+            postgresql_where=sa.text(where) if where else None,
+        )
+    create_the_rest()
+    create_triggers()
+
+
+def create_the_rest() -> None:
+    """Create every table but the queue itself."""
+    _create_attempts_and_lanes()
     _create_fleet()
     _create_counters()
     _create_indexing()
-    _create_triggers()
 
 
-def _create_queue() -> None:
-    op.create_table(
-        "indexing_jobs",
+def queue() -> list[sa.schema.SchemaItem]:
+    """The columns and checks of `indexing_jobs` in this revision, made anew at each call."""
+    return [
         sa.Column("id", Id, primary_key=True, autoincrement=True),
         sa.Column("program_id", sa.Integer, nullable=False),
         sa.Column("user_id", sa.Integer),
@@ -62,9 +81,10 @@ def _create_queue() -> None:
         ),
         sa.CheckConstraint("(status = 'running') = (locked_by IS NOT NULL)", name="jobqueue_locked_while_running"),
         sa.CheckConstraint("ready_at IS NULL OR status = 'pending'", name="jobqueue_ready_while_pending"),
-        sqlite_autoincrement=True,
-        postgresql_with={"fillfactor": "80", "autovacuum_vacuum_scale_factor": "0.01"},
-    )
+    ]
+
+
+def _create_attempts_and_lanes() -> None:
     op.create_table(
         "jobqueue_job_attempts",
         sa.Column("id", Id, primary_key=True, autoincrement=True),
@@ -83,16 +103,6 @@ def _create_queue() -> None:
         sa.Column("head", Id),
     )
     op.create_index("ix_jobqueue_job_attempts_job_id", "jobqueue_job_attempts", ["job_id"])
-    for name, columns, where, unique in _PARTIAL_INDEXES:
-        op.create_index(
-            name,
-            "indexing_jobs",
-            [sa.text(column) for column in columns],
-            unique=unique,
-            sqlite_where=sa.text(where),
-            postgresql_where=sa.text(where),
-        )
-    op.create_index("jobqueue_of_program", "indexing_jobs", ["program_id", "id"])
 
 
 def _create_fleet() -> None:
@@ -184,7 +194,7 @@ def _create_indexing() -> None:
 
 _ORDER = ["priority DESC", "created_at", "id"]
 _PENDING = "status = 'pending' AND "
-_PARTIAL_INDEXES: list[tuple[str, list[str], str, bool]] = [
+INDEXES: list[tuple[str, list[str], str, bool]] = [
     ("jobqueue_ready", _ORDER, "ready_at IS NOT NULL", False),
     ("jobqueue_unexamined", ["id"], _PENDING + "ready_at IS NULL AND waits_for IS NULL", False),
     ("jobqueue_delayed", ["scheduled_at"], _PENDING + "waits_for = 'time'", False),
@@ -193,15 +203,18 @@ _PARTIAL_INDEXES: list[tuple[str, list[str], str, bool]] = [
     ("jobqueue_running", ["locked_by"], "status = 'running'", False),
     ("jobqueue_one_runs_in_a_lane", ["lane"], "status = 'running' AND lane IS NOT NULL", True),
     ("jobqueue_unique_key", ["program_id", "unique_key"], "unique_key IS NOT NULL", True),
+    ("jobqueue_of_program", ["program_id", "id"], "", False),
 ]
+"""The queue's indexes: name, columns, the condition of a partial one, whether it is unique."""
 
 
-def _create_triggers() -> None:
-    for statement in _TRIGGERS[op.get_context().dialect.name]:
+def create_triggers() -> None:
+    """Create the triggers that count and announce new jobs."""
+    for statement in TRIGGERS[op.get_context().dialect.name]:
         op.execute(statement)
 
 
-_TRIGGERS: dict[str, list[str]] = {
+TRIGGERS: dict[str, list[str]] = {
     "sqlite": [
         """CREATE TRIGGER jobqueue_inserted AFTER INSERT ON indexing_jobs BEGIN
             INSERT INTO jobqueue_count_deltas (program_id, counter, change) VALUES (NEW.program_id, 'created', 1);

@@ -14,12 +14,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column, the indexes and the tables."""
-    op.add_column("indexing_jobs", sa.Column("holds_secrets", sa.Boolean))
+    """Add the tables, the column and the indexes. The queue itself is touched last: its lock is held for a moment."""
     _create_access()
     _create_audit()
     _create_secrets()
     _create_statistics()
+    op.add_column("indexing_jobs", sa.Column("holds_secrets", sa.Boolean))
     _create_indexes()
 
 
@@ -98,15 +98,18 @@ def _create_statistics() -> None:
     )
 
 
-_PARTIAL_INDEXES: list[tuple[str, list[str], str]] = [
+INDEXES = [
     ("jobqueue_pending", ["program_id", "id"], "status = 'pending'"),
     ("jobqueue_unsuccessful", ["program_id", "status", "id"], "status IN ('failed', 'cancelled')"),
 ]
+"""New indexes of the queue, over columns that were there before: where there are jobs, Postgres makes them beforehand."""
 
 
 def _create_indexes() -> None:
-    for name, columns, where in _PARTIAL_INDEXES:
-        op.create_index(name, "indexing_jobs", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+    for name, columns, where in INDEXES:
+        op.create_index(
+            name, "indexing_jobs", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where), if_not_exists=True
+        )
 
 
 def downgrade() -> None:
