@@ -141,7 +141,7 @@ def test_an_older_database_is_brought_up_and_keeps_its_jobs(empty_database_url: 
         check(engine)
     assert upgrade(engine).before == "0001"
     check(engine)
-    assert [job.id for job in Queue(engine).page()] == [1]
+    assert [job.id for job in Queue(engine).page().jobs] == [1]
     engine.dispose()
 
 
