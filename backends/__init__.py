@@ -12,6 +12,7 @@ from .auditing import Entry as AuditEntry
 from .auditing import read as read_audit
 from .auditing import record as record_audit
 from .backoff import RetryPolicy
+from .counters import recount
 from .dialects import insert_for
 from .ending import Settled
 from .engine import BadDatabaseUrl, InheritedConnection, as_unavailable, is_unavailable, open_connections, open_engine
@@ -169,6 +170,7 @@ __all__ = [
     "read_audit",
     "read_secret",
     "record_audit",
+    "recount",
     "refuse_networked",
     "rotate_secrets",
     "safe_for_wal",

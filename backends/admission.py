@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import String, bindparam, case, cast, false, func, null, or_, select, update
 from sqlalchemy.engine import Connection
 
+from .counters import Moves, note_wait, tally
 from .dialects import AnyRow, one_writer
 from .lanes import elect
 from .statements import IS_PENDING, waits_for
@@ -64,6 +65,7 @@ def _locked(connection: Connection, where: Any, first: Any, limit: int) -> list[
             select(
                 job.id,
                 *(job[field] for field in LANE_FIELDS),
+                job.waits_for,
                 (job.scheduled_at > now()).label("early"),
                 _outlandish(connection).label("outlandish"),
             )
@@ -79,18 +81,21 @@ def _place(connection: Connection, rows: list[AnyRow]) -> int:
     """Give each row its reason to wait, or make it ready; then let the lanes concerned choose their heads."""
     known = {row.name: row for row in connection.execute(select(job_types.c.name, job_types.c.lane))}
     placed: dict[str, list[dict[str, Any]]] = {"ready": [], "waiting": []}
-    touched = set()
+    touched, moves = set(), Moves()
     for row in rows:
         kind = known.get(row.job_type)
         lane = lane_of(kind.lane, row) if kind else None
         reason = _reason(row, lane) if kind else "name" if len(row.job_type) > LONGEST_NAME else "handler"
+        note_wait(moves, row.program_id, row.waits_for, reason)
         placed["waiting" if reason else "ready"].append({"b_id": row.id, "b_lane": lane, "b_reason": reason})
         if reason == "lane" and lane:
             touched.add(lane)
     _bring_within_reach(connection, [row.id for row in rows if row.outlandish])
     _write(connection, placed["waiting"], ready_at=null())
     _write(connection, placed["ready"], ready_at=now())
-    return len(placed["ready"]) + elect(connection, touched)
+    promoted = elect(connection, touched, moves)
+    tally(connection, moves)
+    return len(placed["ready"]) + promoted
 
 
 def _reason(row: AnyRow, lane: str | None) -> str | None:

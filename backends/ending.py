@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -12,12 +11,13 @@ from sqlalchemy import insert, update
 from sqlalchemy.engine import Connection
 
 from .backoff import RetryPolicy
+from .counters import Moves, note_wait, tally
 from .decisions import Counters, Decision, decide
 from .dialects import AnyRow
 from .job import FINAL, Kind, Outcome, Status
 from .lanes import elect
 from .statements import UNLOCKED, job, later
-from .tables import count_deltas, indexing_jobs, job_attempts, now
+from .tables import indexing_jobs, job_attempts, now
 
 LONGEST_TEXT = 20_000
 """Characters kept of a reason or a traceback; the middle of a longer one is left out."""
@@ -44,7 +44,7 @@ def end(
     random: Random,
 ) -> list[Settled]:
     """End the attempts of these rows, which the caller has locked in id order; promotes the next head of each lane."""
-    settled, attempts, moves = [], [], Counter[tuple[int, str]]()
+    settled, attempts, moves = [], [], Moves()
     for row in rows:
         outcome = outcome_of(row)
         decision = decide(_counters(row), outcome, policies.get(row.job_type, RetryPolicy()), random)
@@ -54,18 +54,13 @@ def end(
             attempts.append(_attempt(row, outcome))
         if decision.status in FINAL:
             moves[row.program_id, decision.status] += 1
+        else:
+            note_wait(moves, row.program_id, None, _reason_to_wait(row, decision.after))
     if attempts:
         connection.execute(insert(job_attempts).values(ended_at=now()), attempts)
+    elect(connection, {row.lane for row in rows if row.lane}, moves)
     tally(connection, moves)
-    elect(connection, {row.lane for row in rows if row.lane})
     return settled
-
-
-def tally(connection: Connection, moves: Mapping[tuple[int, str], int]) -> None:
-    """Append changes of the counters, by program and counter; maintenance folds them."""
-    changes = [{"program_id": program, "counter": name, "change": n} for (program, name), n in moves.items() if n]
-    if changes:
-        connection.execute(insert(count_deltas), changes)
 
 
 def _counters(row: AnyRow) -> Counters:
@@ -93,12 +88,15 @@ def _write(connection: Connection, row: AnyRow, decision: Decision) -> None:
 
 
 def _place_in_queue(row: AnyRow, after: float) -> dict[str, Any]:
-    """Where a job that runs again waits: for its time, behind its lane's head, or for nothing."""
-    if after > 0:
-        return {"waits_for": "time", "scheduled_at": later(min(after, LONGEST_WAIT)), "ready_at": None}
-    if row.lane:
-        return {"waits_for": "lane", "ready_at": None}
-    return {"waits_for": None, "ready_at": now()}
+    """Where a job that runs again waits."""
+    reason = _reason_to_wait(row, after)
+    due = {"scheduled_at": later(min(after, LONGEST_WAIT))} if reason == "time" else {}
+    return {"waits_for": reason, "ready_at": None if reason else now(), **due}
+
+
+def _reason_to_wait(row: AnyRow, after: float) -> str | None:
+    """A job that runs again waits for its time, behind its lane's head, or for nothing."""
+    return "time" if after > 0 else "lane" if row.lane else None
 
 
 def _attempt(row: AnyRow, outcome: Outcome) -> dict[str, Any]:

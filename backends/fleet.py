@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.engine import Connection
 
+from .counters import WAITING, Moves, note_wait, tally
 from .dialects import insert_for
 from .lanes import elect, lock
-from .statements import IS_PENDING, later
+from .statements import IS_PENDING, later, waits_for
 from .tables import indexing_jobs, job_types, now, supervisors
 
 job = indexing_jobs.c
@@ -82,8 +83,14 @@ def _examine_anew(connection: Connection, names: Sequence[str]) -> None:
     theirs = (job.job_type.in_(names), IS_PENDING, job.ready_at.is_not(None) | job.waits_for.is_not(None))
     left = connection.execute(select(job.lane).where(*theirs, job.lane.is_not(None)).distinct()).scalars().all()
     lock(connection, sorted(left))
-    connection.execute(update(indexing_jobs).where(*theirs).values(ready_at=None, waits_for=None, lane=None))
-    elect(connection, left)
+    anew = update(indexing_jobs).where(*theirs).values(ready_at=None, waits_for=None, lane=None)
+    moves = Moves()
+    for reason in WAITING:
+        for program_id in connection.execute(anew.where(waits_for(reason)).returning(job.program_id)).scalars():
+            note_wait(moves, program_id, reason, None)
+    connection.execute(anew)
+    elect(connection, left, moves)
+    tally(connection, moves)
 
 
 def _make_known(connection: Connection, name: str, facts: JobTypeFacts) -> None:

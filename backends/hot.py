@@ -15,7 +15,7 @@ from sqlalchemy import Integer, cast, func, insert, literal, null, select, union
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 
-from .ending import tally
+from .counters import tally
 from .job import Job, Status
 from .statements import CLAIMED, claim, settle_completed, settle_completed_each
 from .tables import count_deltas

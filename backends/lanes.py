@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Connection
 
+from .counters import Moves, note_wait
 from .dialects import AnyRow, insert_for
 from .job import Status
 from .statements import IS_PENDING, IS_RUNNING, ORDER, waits_for
@@ -20,16 +21,17 @@ from .tables import indexing_jobs, lanes, now
 job = indexing_jobs.c
 
 
-def elect(connection: Connection, names: Iterable[str]) -> int:
+def elect(connection: Connection, names: Iterable[str], moves: Moves) -> int:
     """Let each free lane's best waiting job become its head, and replace a head that has not started by a better one.
 
-    Returns how many jobs became ready. Whoever ends the holder of a lane calls this in the same transaction.
+    Returns how many jobs became ready, and adds to `moves` what the caller has to tally. Whoever ends the holder of a lane
+    calls this in the same transaction.
     """
     wanted = sorted(set(names))
     if not wanted:
         return 0
     heads = lock(connection, wanted)
-    return sum(_elect_in_one(connection, name, heads[name]) for name in wanted)
+    return sum(_elect_in_one(connection, name, heads[name], moves) for name in wanted)
 
 
 def lock(connection: Connection, names: Sequence[str]) -> dict[str, int | None]:
@@ -43,15 +45,18 @@ def lock(connection: Connection, names: Sequence[str]) -> dict[str, int | None]:
     return {row.name: row.head for row in rows}
 
 
-def _elect_in_one(connection: Connection, name: str, head: int | None) -> int:
+def _elect_in_one(connection: Connection, name: str, head: int | None, moves: Moves) -> int:
     holder = _holder(connection, name, head)
     if holder is not None and holder.status == Status.RUNNING:
         return 0
     while (best := _best_waiting(connection, name)) is not None:
-        if holder is not None and not (_rank(best) < _rank(holder) and _demote(connection, holder.id)):
-            return 0
+        if holder is not None:
+            if not (_rank(best) < _rank(holder) and _demote(connection, holder.id)):
+                return 0
+            note_wait(moves, holder.program_id, None, "lane")
         holder = None
         if _promote(connection, name, best.id):
+            note_wait(moves, best.program_id, "lane", None)
             return 1
     return 0
 
@@ -61,7 +66,7 @@ def _holder(connection: Connection, name: str, head: int | None) -> AnyRow | Non
     if head is None:
         return None
     return connection.execute(
-        select(job.id, job.status, job.priority, job.created_at).where(
+        select(job.id, job.program_id, job.status, job.priority, job.created_at).where(
             job.id == head, job.lane == name, IS_RUNNING | job.ready_at.is_not(None)
         )
     ).first()
@@ -69,7 +74,7 @@ def _holder(connection: Connection, name: str, head: int | None) -> AnyRow | Non
 
 def _best_waiting(connection: Connection, name: str) -> AnyRow | None:
     return connection.execute(
-        select(job.id, job.priority, job.created_at)
+        select(job.id, job.program_id, job.priority, job.created_at)
         .where(job.lane == name, waits_for("lane"))
         .order_by(*ORDER)
         .limit(1)

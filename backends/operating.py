@@ -1,4 +1,4 @@
-"""What operators and housekeeping do to jobs: cancel, retry, prune, fold the counters."""
+"""What operators and housekeeping do to jobs: cancel, retry, prune."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from sqlalchemy import and_, delete, false, func, or_, select, update
 from sqlalchemy.engine import Connection
 
-from .dialects import AnyRow, insert_for
-from .ending import tally
+from .counters import Moves, note_wait, tally
+from .dialects import AnyRow
 from .job import FINAL, Status, legal_before
 from .lanes import elect, lock
 from .scope import EVERYTHING, Scope
 from .statements import IS_PENDING, IS_RUNNING, later
-from .tables import count_deltas, counts, indexing_jobs, job_attempts, now
+from .tables import indexing_jobs, job_attempts, now
 
 job = indexing_jobs.c
 
@@ -71,23 +71,23 @@ def _cancel_queued(connection: Connection, row: AnyRow) -> bool:
 
     Whoever examines it may want its lane: so it is waited for without the lane in hand.
     """
-    seen = select(job.id).where(job.id == row.id, IS_PENDING, job.lane.is_not_distinct_from(row.lane))
+    seen = select(job.waits_for).where(job.id == row.id, IS_PENDING, job.lane.is_not_distinct_from(row.lane))
     with connection.begin_nested() as attempt:
         if row.lane:
             lock(connection, [row.lane])
-        free = connection.execute(seen.with_for_update(skip_locked=True)).first() is not None
-        if free:
-            _cancel_held(connection, row)
+        held = connection.execute(seen.with_for_update(skip_locked=True)).first()
+        if held is not None:
+            _cancel_held(connection, row, held.waits_for)
         else:
             attempt.rollback()
-    if not free:
+    if held is None:
         with connection.begin_nested() as pause:
             connection.execute(select(job.id).where(job.id == row.id).with_for_update(read=True))
             pause.rollback()
-    return free
+    return held is not None
 
 
-def _cancel_held(connection: Connection, row: AnyRow) -> None:
+def _cancel_held(connection: Connection, row: AnyRow, waited_for: str | None) -> None:
     connection.execute(
         update(indexing_jobs)
         .where(job.id == row.id, job.status.in_(legal_before(Status.CANCELLED, "cancel")))
@@ -100,8 +100,10 @@ def _cancel_held(connection: Connection, row: AnyRow) -> None:
             error_message="cancelled before it ran",
         )
     )
-    tally(connection, {(row.program_id, Status.CANCELLED): 1})
-    elect(connection, [row.lane] if row.lane else [])
+    moves = Moves({(row.program_id, Status.CANCELLED): 1})
+    note_wait(moves, row.program_id, waited_for, None)
+    elect(connection, [row.lane] if row.lane else [], moves)
+    tally(connection, moves)
 
 
 def retry(connection: Connection, job_id: int, scope: Scope = EVERYTHING) -> RetryAnswer:
@@ -151,27 +153,3 @@ def prune(connection: Connection, retention: Mapping[Status, float], batch: int,
     tally(connection, {key: -n for key, n in changes.items()})
     finished = len(looked_at) < batch or bool(looked_at[-1].young)
     return len(gone), 0 if finished else looked_at[-1].id
-
-
-def fold_counts(connection: Connection, batch: int = 10_000) -> int:
-    """Add a batch of appended changes to the counters and remove them; returns how many were folded."""
-    chosen = (
-        select(count_deltas.c.id, count_deltas.c.program_id, count_deltas.c.counter, count_deltas.c.change)
-        .order_by(count_deltas.c.id)
-        .limit(batch)
-        .with_for_update(skip_locked=True)
-    )
-    rows = connection.execute(chosen).all()
-    sums: Counter[tuple[int, str]] = Counter()
-    for row in rows:
-        sums[row.program_id, row.counter] += row.change
-    for (program_id, counter), total in sorted(sums.items()):
-        addition = insert_for(connection, counts).values(program_id=program_id, counter=counter, total=total)
-        connection.execute(
-            addition.on_conflict_do_update(
-                index_elements=["program_id", "counter"], set_={"total": counts.c.total + addition.excluded.total}
-            )
-        )
-    if rows:
-        connection.execute(delete(count_deltas).where(count_deltas.c.id.in_([row.id for row in rows])))
-    return len(rows)

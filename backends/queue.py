@@ -18,13 +18,14 @@ from sqlalchemy.engine import Connection, Engine
 from . import fleet, hot, reading, statements
 from .admission import admit, seconds_until_due
 from .backoff import RetryPolicy
+from .counters import fold_counts
 from .dialects import one_writer
 from .ending import Settled, end
 from .engine import as_unavailable
 from .enqueueing import insert_jobs
 from .fleet import JobTypeFacts, SupervisorReport, SupervisorView
 from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
-from .operating import CancelAnswer, RetryAnswer, cancel, fold_counts, prune, retry
+from .operating import CancelAnswer, RetryAnswer, cancel, prune, retry
 from .reading import AttemptView, Counts, JobPage, JobView
 from .scope import EVERYTHING, Scope
 from .sqlite import boot_clock

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select, func, literal, literal_column, select, union_all
+from sqlalchemy import Select, func, literal_column, select, union_all
 from sqlalchemy.engine import Connection
 
 from .admission import LONGEST_NAME
+from .counters import totals
 from .dialects import AnyRow
 from .fleet import living
 from .job import FINAL, Status
 from .scope import EVERYTHING, Scope
-from .statements import IS_PENDING, IS_RUNNING, waits_for
-from .tables import count_deltas, counts, indexing_jobs, job_attempts, lanes, now
+from .statements import IS_PENDING, waits_for
+from .tables import indexing_jobs, job_attempts, lanes, now
 
 job = indexing_jobs.c
 
@@ -159,34 +159,20 @@ def attempts(connection: Connection, job_id: int) -> list[AttemptView]:
 
 def count(connection: Connection, program_id: int | None, scope: Scope = EVERYTHING) -> Counts:
     """The counters within the scope, of one program or of all; costs the same however long the history is."""
-    totals = _totals(connection, program_id, scope)
-    running = totals.get(Status.RUNNING, 0)
-    final = sum(totals.get(status, 0) for status in FINAL)
-    pending = max(0, totals.get("created", 0) - final - running)
+    sums = totals(connection, lambda column: _mine(column, program_id, scope))
+    running = sums.get(Status.RUNNING, 0)
+    final = sum(sums.get(status, 0) for status in FINAL)
+    pending = max(0, sums.get("created", 0) - final - running)
     return Counts(
         pending=pending,
         running=running,
-        completed=totals.get(Status.COMPLETED, 0),
-        failed=totals.get(Status.FAILED, 0),
-        cancelled=totals.get(Status.CANCELLED, 0),
-        scheduled=totals.get("scheduled", 0),
-        waiting=totals.get("waiting", 0),
+        completed=sums.get(Status.COMPLETED, 0),
+        failed=sums.get(Status.FAILED, 0),
+        cancelled=sums.get(Status.CANCELLED, 0),
+        scheduled=sums.get("scheduled", 0),
+        waiting=sums.get("waiting", 0),
         oldest_pending=_oldest_pending(connection, program_id, scope, pending),
     )
-
-
-def _totals(connection: Connection, program_id: int | None, scope: Scope) -> dict[str, int]:
-    """The counters, and what is counted each time; one statement, so that nobody folds or claims in between."""
-    parts = [
-        select(table.c.counter, func.sum(amount)).where(_mine(table.c.program_id, program_id, scope)).group_by(table.c.counter)
-        for table, amount in ((counts, counts.c.total), (count_deltas, count_deltas.c.change))
-    ]
-    for name, where in (("running", IS_RUNNING), ("scheduled", waits_for("time")), ("waiting", waits_for("lane"))):
-        parts.append(select(literal(name), func.count()).where(where, _mine(job.program_id, program_id, scope)))
-    totals: Counter[str] = Counter()
-    for counter, total in connection.execute(union_all(*parts)):
-        totals[counter] += int(total)
-    return totals
 
 
 def _mine(program: Any, program_id: int | None, scope: Scope) -> Any:

@@ -218,7 +218,8 @@ count_deltas = Table(
     Column("counter", String, nullable=False),
     Column("change", BigInteger, nullable=False),
 )
-"""Changes of the counters `created`, `completed`, `failed`, `cancelled`; whoever makes them appends, maintenance folds."""
+"""Changes of the counters `created`, `completed`, `failed`, `cancelled`, and of `scheduled` (waits for its time) and `waiting`
+(for its lane), which go down again; whoever makes them appends, maintenance folds."""
 
 counts = Table(
     "jobqueue_counts",

@@ -33,6 +33,18 @@ def upgrade(
 
 
 @app.command()
+def recount(config: ConfigFile = None) -> int:
+    """Count every job, and set the counters of status to what the rows say; needed after changes by hand."""
+    from backends import check, recount
+
+    with open_database(load(config).settings) as engine:
+        check(engine)
+        recount(engine)
+    output.line("recounted")
+    return Exit.OK
+
+
+@app.command()
 def current(as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Print the schema that the database has and the one that this release needs."""
     from backends import current, head

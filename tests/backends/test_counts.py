@@ -11,7 +11,20 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select, text
 
-from backends import FINAL, Death, Job, Kind, NewJob, Outcome, Queue, Status, indexing_jobs, open_engine
+from backends import (
+    FINAL,
+    Death,
+    Job,
+    JobTypeFacts,
+    Kind,
+    NewJob,
+    Outcome,
+    Queue,
+    Status,
+    indexing_jobs,
+    open_engine,
+    recount,
+)
 from tests.backends.scene import change, in_processes, insert_many, insert_raw, plans, row, running, time_text
 
 TYPES = ("quick", "other", "laned", "also_laned")
@@ -53,8 +66,9 @@ class Walk:
         """Do one thing."""
         self.turn += 1
         verbs = (self.enqueue, self.insert, self.claim, self.settle, self.both, self.release, self.reclaim, self.expire,
-                 self.cancel, self.retry, self.admit, self.fold, self.prune, self.make_due)
-        verb = self.chance.choices(verbs, (6, 3, 8, 8, 6, 1, 2, 0.3, 3, 3, 3, 2, 0.5, 3))[0]
+                 self.cancel, self.retry, self.admit, self.fold, self.prune, self.make_due, self.reset_stuck, self.change_lanes,
+                 self.recount)
+        verb = self.chance.choices(verbs, (6, 3, 8, 8, 6, 1, 2, 0.3, 3, 3, 3, 2, 0.5, 3, 0.3, 0.5, 0.5))[0]
         self.answers.append((verb.__name__, verb()))
 
     def enqueue(self) -> Any:
@@ -134,6 +148,16 @@ class Walk:
     def make_due(self) -> Any:
         if self.ids:
             change(self.queue.engine, self.chance.choice(self.ids), scheduled_at=datetime.now(UTC) - timedelta(seconds=1))
+
+    def reset_stuck(self) -> Any:
+        program_id = self.chance.randint(1, 3)
+        return sorted((each.job_id, each.status) for each in self.queue.reset_stuck(program_id, -1000.0))
+
+    def change_lanes(self) -> Any:
+        self.queue.register({"laned": JobTypeFacts(self.chance.choice(["program:{program_id}", "all", None]))}, "test")
+
+    def recount(self) -> Any:
+        recount(self.queue.engine)
 
     def rows(self) -> list[Any]:
         """All jobs, as far as both databases must agree on them."""

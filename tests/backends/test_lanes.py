@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from backends import DatabaseUnavailable, JobTypeFacts, Kind, NewJob, Outcome, Queue, RetryPolicy, Status, open_engine
+from backends import EVERYTHING, DatabaseUnavailable, JobTypeFacts, Kind, NewJob, Outcome, Queue, RetryPolicy, Status, open_engine
 from tests.backends.scene import (
     DONE,
     change,
@@ -111,7 +111,7 @@ def test_a_head_cancelled_after_somebody_examined_it_still_promotes_the_next(que
     with engine.begin() as connection:
         (first,) = queue.enqueue([NewJob("laned", 1)], connection)
     with engine.connect() as connection:
-        seen = _look(connection, first)
+        seen = _look(connection, first, EVERYTHING)
     _lane(queue, -1)
     with engine.begin() as connection:
         assert seen is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
+from sqlalchemy import Engine, text
 
 from backends import BadDatabaseUrl, InheritedConnection, LaneDisagreement, SchemaMismatch, UnsafeFilesystem
 from supervisor.commands.errors import worded
@@ -93,3 +94,12 @@ def test_a_database_file_that_may_not_be_read_is_said(place: Place) -> None:
     ran = place.without_privilege("jobs", "list", code=69)
     assert ran.err.startswith("error[DB-UNREACHABLE]")
     assert "Traceback" not in ran.err
+
+
+def test_a_recount_puts_the_numbers_of_status_right(supervisor: Place, engine: Engine) -> None:
+    supervisor("jobs", "enqueue", "count", "--program", 1)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM indexing_jobs"))
+    assert supervisor("status", "--json", code=None).json["queue"]["pending"] == 1
+    assert supervisor("db", "recount").rows == [["recounted"]]
+    assert supervisor("status", "--json", code=None).json["queue"]["pending"] == 0

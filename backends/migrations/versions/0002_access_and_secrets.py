@@ -1,4 +1,4 @@
-"""Users and what they may do, encrypted secrets, the audit, statistics; indexes that keep status and lists cheap."""
+"""Users and what they may do, encrypted secrets, the audit, statistics; indexes and counters that keep status and lists cheap."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def upgrade() -> None:
     _create_statistics()
     op.add_column("indexing_jobs", sa.Column("holds_secrets", sa.Boolean))
     _create_indexes()
+    _count_the_waiting()
 
 
 def _create_access() -> None:
@@ -109,6 +110,16 @@ def _create_indexes() -> None:
     for name, columns, where in INDEXES:
         op.create_index(
             name, "indexing_jobs", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where), if_not_exists=True
+        )
+
+
+def _count_the_waiting() -> None:
+    """What waits for its time or its lane is counted from now on: begin with what waits already."""
+    for reason, counter in (("time", "scheduled"), ("lane", "waiting")):
+        op.execute(
+            "INSERT INTO jobqueue_count_deltas (program_id, counter, change)"
+            f" SELECT program_id, '{counter}', count(*) FROM indexing_jobs"
+            f" WHERE status = 'pending' AND waits_for = '{reason}' GROUP BY program_id"
         )
 
 
