@@ -137,6 +137,15 @@ def keep_for_jobs(connection: Connection, taken: Mapping[int, Mapping[str, str]]
         connection.execute(update(indexing_jobs).where(job.id.in_(list(taken))).values(holds_secrets=True))
 
 
+def has_key(connection: Connection) -> bool:
+    """Whether secrets can be encrypted now."""
+    try:
+        keyring_of(connection).ring()
+    except KeyProblem:
+        return False
+    return True
+
+
 def delete_of_jobs(connection: Connection, job_ids: Collection[int]) -> None:
     """Delete the secrets of jobs that are over or gone; the caller marks those that stay."""
     if job_ids:
