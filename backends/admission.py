@@ -18,7 +18,7 @@ from .counters import Moves, note_wait, tally
 from .dialects import AnyRow, one_writer
 from .extraction import part_text, suspects
 from .lanes import elect
-from .secrets import has_key, keep_for_jobs
+from .secrets import keep_for_jobs, problem_of_key
 from .statements import IS_PENDING, waits_for
 from .tables import indexing_jobs, job_types, now
 
@@ -64,7 +64,7 @@ def admit(connection: Connection, limit: int) -> int:
 def admit_with_key(connection: Connection, limit: int) -> int:
     """Examine at most `limit` jobs that waited for a key to encrypt their secrets; returns how many became ready."""
     rows = _locked(connection, waits_for("key"), job.id, limit)
-    return _place(connection, rows) if rows and has_key(connection) else 0
+    return _place(connection, rows) if rows and problem_of_key(connection) is None else 0
 
 
 def _locked(connection: Connection, where: Any, first: Any, limit: int) -> list[AnyRow]:
@@ -118,7 +118,7 @@ def _take_secrets(connection: Connection, rows: list[AnyRow]) -> set[int]:
     """Take the secrets out of what others inserted; returns the jobs that must wait, for there is no key to encrypt them."""
     parted = {row.id: part_text(row.suspect) for row in rows if row.suspect}
     taken = {job_id: found for job_id, (_, found) in parted.items() if found}
-    if taken and not has_key(connection):
+    if taken and problem_of_key(connection) is not None:
         return set(taken)
     keep_for_jobs(connection, taken)
     changed = [{"b_id": row.id, "b_text": parted[row.id][0]} for row in rows if row.suspect and parted[row.id][0] != row.suspect]

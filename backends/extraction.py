@@ -23,8 +23,9 @@ WHOLE = "job_parameters"
 """The name under which a text that is not JSON, and seems to hold a secret, is kept as a whole."""
 
 _LAST_WORDS = frozenset({
-    "token", "tokens", "bearer", "password", "passwords", "passwd", "pwd", "passphrase", "secret", "secrets", "authorization", "credential",
-    "credentials", "apikey", "apikeys", "accesstoken", "refreshtoken", "idtoken", "clientsecret", "privatekey",
+    "token", "tokens", "bearer", "password", "passwords", "passwd", "pwd", "passphrase", "secret", "secrets",
+    "authorization", "credential", "credentials", "apikey", "apikeys", "accesstoken", "refreshtoken", "idtoken",
+    "clientsecret", "privatekey",
 })
 _LAST_TWO_WORDS = frozenset({
     "private_key", "api_key", "secret_key", "access_key", "signing_key", "encryption_key", "service_account", "account_key",

@@ -282,11 +282,9 @@ class Queue:
 
     def admit(self, limit: int = 500) -> int:
         """Examine new and due jobs; returns how many became ready."""
-
-        def examine(connection: Connection) -> int:
-            return admit(connection, limit) + admit_with_key(connection, limit)
-
-        return self._write(examine)
+        ready = self._write(lambda connection: admit(connection, limit))
+        # In a transaction of its own: lanes are locked once in each.
+        return ready + self._write(lambda connection: admit_with_key(connection, limit))
 
     def next_due(self) -> float | None:
         """Seconds until the earliest job that waits for its time; None when none does."""

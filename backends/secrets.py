@@ -137,13 +137,13 @@ def keep_for_jobs(connection: Connection, taken: Mapping[int, Mapping[str, str]]
         connection.execute(update(indexing_jobs).where(job.id.in_(list(taken))).values(holds_secrets=True))
 
 
-def has_key(connection: Connection) -> bool:
-    """Whether secrets can be encrypted now."""
+def problem_of_key(connection: Connection) -> str | None:
+    """Why no secret can be encrypted now, in words; None when one can."""
     try:
         keyring_of(connection).ring()
-    except KeyProblem:
-        return False
-    return True
+    except KeyProblem as problem:
+        return str(problem)
+    return None
 
 
 def delete_of_jobs(connection: Connection, job_ids: Collection[int]) -> None:
