@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,6 +15,7 @@ from .http.callers import Callers
 from .http.connections import guard
 from .http.limits import Limits
 from .http.services import PROBES, THREADS, Services
+from .processor import JobQueueProcessor
 
 
 @asynccontextmanager
@@ -21,13 +23,18 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     api = app.state.services.api
     current_default_thread_limiter().total_tokens = THREADS
     unguard = guard(api.most_connections, api.request_timeout)
+    own = app.state.services.processor
+    if own is not None:
+        await asyncio.to_thread(own.open)
     yield
+    if own is not None:
+        await asyncio.to_thread(own.close)
     unguard()
     app.state.services.close()
 
 
 def make_api(services: Services | None = None) -> FastAPI:
-    """The application; `services` replaces the ones that the configuration file gives."""
+    """The application; `services` replaces the ones that the configuration file gives. Their processor lives with it."""
     app = FastAPI(title="jobqueue", lifespan=_life)
     app.state.services = services or Services()
     app.state.callers = Callers(app.state.services)
@@ -40,4 +47,10 @@ def make_api(services: Services | None = None) -> FastAPI:
     return app
 
 
-api_app = make_api()
+def _embedding_services() -> Services:
+    services = Services()
+    services.processor = JobQueueProcessor(read=lambda: services.loaded)
+    return services
+
+
+api_app = make_api(_embedding_services())

@@ -3,7 +3,8 @@
 Command line, environment, file and defaults are laid over each other in this order of precedence, and every value
 remembers where it came from. Nothing here imports a handler, opens a database or knows the other packages.
 `set_up_logs` sends what a process logs where `logging:` says; what it needs is imported when it is first asked for,
-because commands that log nothing must start at once.
+because commands that log nothing must start at once. The run directory, where the supervisor and those who steer, watch or
+own it meet, is known here too: both `supervisor` and `apps` pass through it.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,20 @@ from .durations import BadDuration, format_duration, parse_duration
 from .json_schema import schema
 from .loading import Loaded, default_text, find_config, handler_problem, load
 from .masking import mask
+from .ownership import Owners, Ownership, declare_owned, has_owner, is_owned
 from .problems import CODES, ConfigError, Place, Problem, render
 from .reloading import needs_restart
+from .rundir import (
+    PID_FILE,
+    STATUS_FILE,
+    SUPERVISED,
+    Processing,
+    order_processing,
+    pid_in_locked,
+    processing_ordered,
+    read_status,
+    running_pid,
+)
 from .settings import (
     Api,
     CrashLimit,
@@ -38,6 +51,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CODES",
+    "PID_FILE",
+    "STATUS_FILE",
+    "SUPERVISED",
     "Api",
     "BadDuration",
     "ConfigError",
@@ -48,8 +64,11 @@ __all__ = [
     "Jwt",
     "Loaded",
     "Logging",
+    "Owners",
+    "Ownership",
     "Place",
     "Problem",
+    "Processing",
     "Program",
     "RestartBackoff",
     "Retention",
@@ -59,15 +78,23 @@ __all__ = [
     "Source",
     "Supervision",
     "Workers",
+    "declare_owned",
     "default_text",
     "find_config",
     "format_duration",
     "handler_problem",
+    "has_owner",
+    "is_owned",
     "load",
     "mask",
     "needs_restart",
+    "order_processing",
     "parse_duration",
+    "pid_in_locked",
+    "processing_ordered",
+    "read_status",
     "render",
+    "running_pid",
     "schema",
     "set_log_level",
     "set_up_logs",

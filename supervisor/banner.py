@@ -1,4 +1,4 @@
-"""What a person at a terminal is told at start, in five lines."""
+"""What a person at a terminal is told at start, in a few lines."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from config import Loaded, format_duration
 from .plan import Identity
 
 
-def banner(loaded: Loaded, identity: Identity, database: str) -> str:
-    """Who runs, with which file, on which database, for which handlers, with how many workers."""
+def banner(loaded: Loaded, identity: Identity, database: str, url: str) -> str:
+    """Who runs, with which file, on which database, for which handlers, with how many workers, and where it answers."""
     settings = loaded.settings
     handlers = ", ".join(f"{name} -> {kind.handler}" for name, kind in settings.job_types.items()) or "none"
     workers = (
@@ -25,6 +25,7 @@ def banner(loaded: Loaded, identity: Identity, database: str) -> str:
             f"  database  {database}",
             f"  handlers  {handlers}",
             f"  workers   {workers}",
+            *([f"  api       {url}"] if url else []),
         ]
     )
 

@@ -59,6 +59,14 @@ class SupervisorQuiet(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SupervisorResting(Event):
+    """Processing was ordered to stop, or to go on; the supervisor itself stays."""
+
+    name = "supervisor.resting"
+    resting: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SupervisorWoke(Event):
     """The supervisor did not run for a while: it was stopped, or the machine slept."""
 
@@ -170,6 +178,36 @@ class MaintenanceLost(Event):
     level = logging.WARNING
     pid: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiReady(Event):
+    """The HTTP API answers."""
+
+    name = "api.ready"
+    pid: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLost(Event):
+    """It ended, or was not ready in time and was killed; another is started."""
+
+    name = "api.lost"
+    level = logging.WARNING
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiNotListening(Event):
+    """Its address cannot be had; it is tried again, and jobs are processed meanwhile."""
+
+    name = "api.not_listening"
+    level = logging.ERROR
+    address: str
+    reason: str
+    remedy: str = "end what listens there, or change api.host and api.port (--api-port), or leave it out with --no-api"
 
 
 @dataclass(frozen=True, slots=True)

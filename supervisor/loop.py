@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import hashlib
 import os
 import signal
 import sys
@@ -12,8 +11,8 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
-from config import ConfigError, Loaded, Settings, needs_restart, set_log_level
-from workers import Board, Order, WorkerSettings, boot_time, run_worker
+from config import ConfigError, Loaded, Owners, Processing, Settings, set_log_level
+from workers import Board, Order, boot_time, run_worker
 
 from . import maintenance, plan
 from .channel import Channel
@@ -28,6 +27,7 @@ from .events import (
     SupervisorDraining,
     SupervisorQuiet,
     SupervisorReady,
+    SupervisorResting,
     SupervisorWoke,
     WorkersWanted,
     tell,
@@ -36,7 +36,8 @@ from .inbox import Inbox
 from .liaison import Liaison
 from .limits import NEVER
 from .rundir import RunDir
-from .status import State, describe
+from .serving import Serving
+from .status import State, describe, facts_of, without_times
 
 LAST_WORDS = 5.0
 """Seconds that maintenance has at the end to confirm the last deaths (at most), and again to leave."""
@@ -53,7 +54,8 @@ class Supervisor:
         nursery: Nursery,
         inbox: Inbox,
         load_again: Callable[[], Loaded],
-        until_eof: int | None = None,
+        serving: Serving,
+        owners: Owners | None = None,
         random: Random | None = None,
     ) -> None:
         self.settings: Settings = loaded.settings
@@ -62,7 +64,7 @@ class Supervisor:
         self.finished = False
         self.inbox = inbox
         self._identity, self._run_dir, self._nursery = identity, run_dir, nursery
-        self._load_again, self._until_eof = load_again, until_eof
+        self._load_again, self._serving, self._owners = load_again, serving, owners
         places = self.settings.workers.count + plan.SPARE_PLACES
         self._process_ids = plan.process_ids_of(self.settings, identity.host, places)
         self._board = Board(places)
@@ -80,7 +82,7 @@ class Supervisor:
         self._leave_by = self._confirm_by = NEVER
         self._said: dict[str, Any] = {}
         self._said_at = 0.0
-        self._facts = _own_facts(loaded, identity)
+        self._facts = facts_of(loaded, identity)
         self._reload: dict[str, Any] = {"reloaded_at": None, "reload_refused": None}
 
     def run(self) -> int:
@@ -88,21 +90,23 @@ class Supervisor:
         self.fill_empty_slots()
         while not self.finished:
             self.obey(self.inbox.take())
+            self.heed_orders()
             self.bury_the_dead()
             self.stop_the_overdue()
             self.fill_empty_slots()
-            self.see_off_maintenance()
+            self.see_off_the_last()
             self.say_how_it_is()
             self.inbox.wait(self.next_thing_due() - boot_time())
         return self.exit_code
 
-    # The five verbs of the loop
+    # The verbs of the loop
 
     def fill_empty_slots(self) -> None:
         """Start what is missing: maintenance first, for it takes back what the dead held."""
         now = boot_time()
         self._liaison.keep_alive(now)
-        if not self._is_leaving:
+        self._serving.keep_alive(now)
+        if not self._takes_no_jobs:
             self._crew.fill_empty_slots(now)
             self._roll_on(now)
         self._watch()
@@ -117,6 +121,7 @@ class Supervisor:
                     self._interrupt()
                 case signal.SIGQUIT:
                     self._run_dir.starts_again = False
+                    self._run_dir.order_stop()
                     self.stop_at_once("SIGQUIT")
                 case signal.SIGHUP:
                     self.reload()
@@ -128,8 +133,18 @@ class Supervisor:
                     self._dump_stacks()
                 case signal.SIGUSR2:
                     self._toggle_quiet()
-        if self._until_eof is not None and not self._is_leaving and _at_end(self._until_eof):
-            self.drain("its owner ended")
+
+    def heed_orders(self) -> None:
+        """Rest or go on as the run directory says; end with the last owner."""
+        if self._owners is not None and not self._is_leaving and self._owners.are_gone(boot_time()):
+            self.drain("its last owner ended")
+        if self._is_leaving:
+            return
+        match self._run_dir.ordered:
+            case Processing.STOP if self.state is not State.RESTING:
+                self.rest()
+            case Processing.GO if self.state is State.RESTING:
+                self.go_on()
 
     def bury_the_dead(self) -> None:
         """Collect who ended, have the database learn of it, and give up on a crash loop."""
@@ -138,6 +153,7 @@ class Supervisor:
             self._liaison.announce(burial.death)
         self._liaison.bury()
         self._liaison.speak(now)
+        self._serving.look(now)
         if os.getpid() == 1:
             reap_strangers({child.pid for child in self._children()})
         if not self._is_leaving and self._crew.crash_looping(self._restarts, now):
@@ -159,7 +175,8 @@ class Supervisor:
     def next_thing_due(self) -> float:
         """When somebody must be looked at again if nothing happens before."""
         soon = boot_time() + self._limits.look
-        return min(soon, self._crew.next_start() if not self._is_leaving else NEVER, self._crew.next_kill())
+        next_start = NEVER if self._takes_no_jobs else self._crew.next_start()
+        return min(soon, next_start, self._crew.next_kill(), self._serving.next_thing_due())
 
     # What signals mean
 
@@ -170,6 +187,18 @@ class Supervisor:
         self.state = State.DRAINING
         tell(SupervisorDraining(because, self.settings.shutdown_timeout))
         self._ask_all_to_leave()
+
+    def rest(self) -> None:
+        """Have all workers finish and leave; maintenance and the API stay."""
+        self.state, self._rolling = State.RESTING, []
+        tell(SupervisorResting(True))
+        self._ask_all_to_leave()
+
+    def go_on(self) -> None:
+        """Fill the places again, each as soon as it is empty."""
+        self.state = State.RUNNING
+        self._crew.give_order(Order.WORK)
+        tell(SupervisorResting(False))
 
     def stop_at_once(self, because: str) -> None:
         """Hand everything back now."""
@@ -202,7 +231,7 @@ class Supervisor:
             loaded = self._load_again()
         except ConfigError as error:
             return [str(problem) for problem in error.problems]
-        refused = _why_not(self.settings, loaded.settings, len(self._crew.places))
+        refused = plan.why_not_reload(self.settings, loaded.settings, len(self._crew.places))
         if not refused:
             self._use(loaded)
         return refused
@@ -210,7 +239,7 @@ class Supervisor:
     def _use(self, loaded: Loaded) -> None:
         self.settings = loaded.settings
         self._limits, self._restarts = plan.limits_of(self.settings), plan.restarts_of(self.settings)
-        self._facts = _own_facts(loaded, self._identity)
+        self._facts = facts_of(loaded, self._identity)
         set_log_level(self.settings.logging.level)
         self.want(self.settings.workers.count)
         self._rolling = [place for place, _ in self._crew.living if place.index < self._crew.wanted]
@@ -225,10 +254,13 @@ class Supervisor:
     def _terminate(self) -> None:
         """Drain; whether to start again afterwards is the last word's to say, so a stop wins over an earlier restart."""
         self._run_dir.take_request()
+        if not self._run_dir.starts_again:
+            self._run_dir.order_stop()
         self.drain("restart" if self._run_dir.starts_again else "SIGTERM")
 
     def _interrupt(self) -> None:
         self._run_dir.starts_again = False
+        self._run_dir.order_stop()
         self._interrupts += 1
         if self._interrupts > 1:
             self.stop_at_once("second SIGINT")
@@ -236,7 +268,7 @@ class Supervisor:
             self.drain("SIGINT")
 
     def _toggle_quiet(self) -> None:
-        if self._is_leaving:
+        if self._takes_no_jobs:
             return
         quiet = self.state is not State.QUIET
         self.state = State.QUIET if quiet else State.RUNNING
@@ -254,6 +286,10 @@ class Supervisor:
     def _is_leaving(self) -> bool:
         return self.state in (State.DRAINING, State.CRASH_LOOP, State.STOPPED)
 
+    @property
+    def _takes_no_jobs(self) -> bool:
+        return self._is_leaving or self.state is State.RESTING
+
     def _give_up(self) -> None:
         self.state = State.CRASH_LOOP
         self.exit_code = 1
@@ -265,10 +301,15 @@ class Supervisor:
         for place, _ in self._crew.living:
             self._crew.ask_to_leave(place, kill_at)
 
-    def see_off_maintenance(self) -> None:
-        """When the last worker is gone and every death is confirmed, or cannot be, maintenance leaves; then all is done."""
+    def see_off_the_last(self) -> None:
+        """When the last worker is gone the API leaves, and then, every death confirmed or past hope, maintenance: all is done."""
         if not self._is_leaving or any(self._crew.living):
             return
+        self._serving.let_leave(boot_time())
+        if self._serving.is_gone:
+            self._see_off_maintenance()
+
+    def _see_off_maintenance(self) -> None:
         now = boot_time()
         self._confirm_by = min(self._confirm_by, now + min(LAST_WORDS, self._limits.patience))
         if not self._liaison.leaving and (not self._liaison.unconfirmed or now >= self._confirm_by):
@@ -289,8 +330,9 @@ class Supervisor:
     def say_how_it_is(self) -> None:
         """Replace the status file whenever something changed, and each second."""
         now = boot_time()
-        status = describe(self._facts | self._reload, self.state, self._crew, self._liaison, now, datetime.now(UTC))
-        changed = _without_times(status) != _without_times(self._said)
+        facts = self._facts | self._reload
+        status = describe(facts, self.state, self._crew, self._liaison, self._serving, now, datetime.now(UTC))
+        changed = without_times(status) != without_times(self._said)
         if changed or now - self._said_at >= 1.0:
             self._run_dir.say(status)
             self._liaison.pass_on(status)
@@ -300,30 +342,17 @@ class Supervisor:
 
     def _children(self) -> list[Any]:
         own = [worker.child for _, worker in self._crew.living]
-        return own + ([self._liaison.child] if self._liaison.child else [])
+        return own + [child for child in (self._liaison.child, self._serving.child) if child is not None]
 
     def _watch(self) -> None:
-        """Wake up when a child ends, maintenance speaks, or the owner goes."""
+        """Wake up when a child ends, or maintenance or the API speaks."""
         pidfds = [child.pidfd for child in self._children() if child.pidfd is not None]
-        owner = [self._until_eof] if self._until_eof is not None and not self._is_leaving else []
-        self.inbox.watch_only([*pidfds, *self._liaison.descriptors, *owner])
+        self.inbox.watch_only([*pidfds, *self._liaison.descriptors, *self._serving.descriptors])
 
     def _work(self, place: Place, incarnation: int) -> int:
         """A worker's life; runs in the child."""
-        settings = self.settings
         self._board.resume()
-        worker = WorkerSettings(
-            process_id=place.process_id,
-            slot_index=place.index,
-            incarnation=incarnation,
-            database_url=settings.database_url,
-            engine_options=plan.worker_engine_options(settings),
-            handlers=plan.handlers_of(settings),
-            policies=plan.policies_of(settings),
-            heartbeat_interval=settings.heartbeat_interval,
-            lock_timeout=settings.lock_timeout,
-            poll_interval=settings.poll_interval,
-        )
+        worker = plan.worker_settings(self.settings, place.process_id, place.index, incarnation)
         return run_worker(worker, place.slot, place.wake[0], self._life)
 
     def _maintain(self, channel: Channel) -> int:
@@ -332,36 +361,3 @@ class Supervisor:
         return maintenance.run(
             self.settings, self._identity, self._board, self._process_ids, self._liaison.wakes, channel
         )
-
-
-def _own_facts(loaded: Loaded, identity: plan.Identity) -> dict[str, Any]:
-    return {
-        "id": identity.id,
-        "pid": identity.pid,
-        "host": identity.host,
-        "started_at": identity.started_at.isoformat(),
-        "config": str(loaded.path),
-        "config_hash": hashlib.sha256(loaded.path.read_bytes()).hexdigest()[:12],
-    }
-
-
-def _why_not(running: Settings, wanted: Settings, places: int) -> list[str]:
-    """Why a reload cannot bring these settings; empty when it can."""
-    if keys := needs_restart(running, wanted):
-        return [f"these settings take effect only after `supervisor restart`, nothing was changed: {', '.join(keys)}"]
-    if wanted.workers.count > places:
-        return [f"workers.count: {wanted.workers.count} needs `supervisor restart`; until then at most {places} can run"]
-    return []
-
-
-def _without_times(status: dict[str, Any]) -> dict[str, Any]:
-    workers = [{**worker, "since": 0} for worker in status.get("workers", [])]
-    return {**status, "written_at": "", "workers": workers}
-
-
-def _at_end(descriptor: int) -> bool:
-    """True when nobody holds the other end any more."""
-    try:
-        return os.read(descriptor, 1) == b""
-    except BlockingIOError:
-        return False

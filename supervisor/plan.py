@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from backends import JobTypeFacts, RetryPolicy, Status
-from config import Settings
-from workers import HandlerSpec
+from config import Settings, needs_restart
+from workers import HandlerSpec, WorkerSettings
 
 from .limits import Limits
 from .restarts import RestartPolicy
@@ -71,6 +71,31 @@ def retention_of(settings: Settings) -> dict[Status, float]:
 def process_ids_of(settings: Settings, host: str, places: int) -> tuple[str, ...]:
     """The names of all places."""
     return settings.workers.model_copy(update={"count": places}).named(host)
+
+
+def worker_settings(settings: Settings, process_id: str, slot_index: int, incarnation: int) -> WorkerSettings:
+    """What one life of a worker needs to know."""
+    return WorkerSettings(
+        process_id=process_id,
+        slot_index=slot_index,
+        incarnation=incarnation,
+        database_url=settings.database_url,
+        engine_options=worker_engine_options(settings),
+        handlers=handlers_of(settings),
+        policies=policies_of(settings),
+        heartbeat_interval=settings.heartbeat_interval,
+        lock_timeout=settings.lock_timeout,
+        poll_interval=settings.poll_interval,
+    )
+
+
+def why_not_reload(running: Settings, wanted: Settings, places: int) -> list[str]:
+    """Why a reload cannot bring these settings; empty when it can."""
+    if keys := needs_restart(running, wanted):
+        return [f"these settings take effect only after `supervisor restart`, nothing was changed: {', '.join(keys)}"]
+    if wanted.workers.count > places:
+        return [f"workers.count: {wanted.workers.count} needs `supervisor restart`; until then at most {places} can run"]
+    return []
 
 
 def worker_engine_options(settings: Settings) -> dict[str, Any]:

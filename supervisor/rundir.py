@@ -11,6 +11,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from config import (
+    PID_FILE,
+    STATUS_FILE,
+    Processing,
+    declare_owned,
+    order_processing,
+    pid_in_locked,
+    processing_ordered,
+    running_pid,
+)
+
 HOLD_WITHIN = 1.0
 """Seconds for which a pid file that is locked, but by no supervisor that gives its pid, is tried again: somebody looks."""
 
@@ -43,11 +54,16 @@ class RunDir:
         self.starts_again = False
         self._pid_file: int | None = None
 
-    def hold(self) -> int:
-        """Take the directory; returns the descriptor of the lock, which no child may keep. Raises `AlreadyRunning`."""
+    def hold(self, owned: bool = False) -> int:
+        """Take the directory; returns the descriptor of the lock, which no child may keep. Raises `AlreadyRunning`.
+
+        `owned` is for a supervisor that ends with its owners: it keeps the order that stands. So does one that starts again;
+        any other begins with processing jobs.
+        """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        pid_file = self.path / "supervisor.pid"
+        pid_file = self.path / PID_FILE
         descriptor = _handed_down(pid_file)
+        starts_again = descriptor is not None
         if descriptor is None:
             descriptor = os.open(pid_file, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -55,6 +71,9 @@ class RunDir:
         except AlreadyRunning:
             os.close(descriptor)
             raise
+        declare_owned(self.path, os.getpid() if owned else 0)
+        if not owned and not starts_again:
+            order_processing(self.path, Processing.GO)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._pid_file = descriptor
@@ -62,7 +81,7 @@ class RunDir:
 
     def say(self, status: Mapping[str, Any]) -> None:
         """Replace the status file at once and whole; a full disk only makes the status old."""
-        target = self.path / "status.json"
+        target = self.path / STATUS_FILE
         fresh = target.with_suffix(".new")
         with contextlib.suppress(OSError):
             fresh.write_text(json.dumps(status) + "\n")
@@ -71,9 +90,19 @@ class RunDir:
     def take_request(self) -> None:
         """Told to end, see whether that means to start again, and remove the request: it is good for one time."""
         request = self.path / REQUEST
-        self.starts_again = _asked_of(request) == os.getpid()
+        self.starts_again = pid_in_locked(request) == os.getpid()
         with contextlib.suppress(OSError):
             request.unlink()
+
+    @property
+    def ordered(self) -> Processing:
+        """Whether jobs are to be processed."""
+        return processing_ordered(self.path)
+
+    def order_stop(self) -> None:
+        """Told to end by a person, put down that nobody who watches is to start another."""
+        with contextlib.suppress(OSError):
+            order_processing(self.path, Processing.STOP)
 
     def hand_down(self) -> None:
         """Let the program that replaces this one in this process inherit the lock: nobody gets in between."""
@@ -87,27 +116,6 @@ class RunDir:
             os.ftruncate(self._pid_file, 0)
             os.close(self._pid_file)
             self._pid_file = None
-
-
-def running_pid(path: Path) -> int | None:
-    """The process that holds this run directory, or None when nobody does."""
-    try:
-        descriptor = os.open(path / "supervisor.pid", os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        return _locked_by(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_status(path: Path) -> dict[str, Any] | None:
-    """What the supervisor of this run directory said last, or None if it never said anything."""
-    try:
-        status: dict[str, Any] = json.loads((path / "status.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return status
 
 
 @contextlib.contextmanager
@@ -138,30 +146,9 @@ def _put_in_place(own: Path, request: Path) -> None:
     with contextlib.suppress(FileExistsError):
         os.link(own, request)
         return
-    if _asked_of(request) is not None:
+    if pid_in_locked(request) is not None:
         raise AlreadyAsked
     os.replace(own, request)
-
-
-def _asked_of(request: Path) -> int | None:
-    """The process that a living author of this request wants to start again; None when there is none."""
-    try:
-        descriptor = os.open(request, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        return _locked_by(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _locked_by(descriptor: int) -> int | None:
-    """The pid that stands in a file that somebody holds locked; None when nobody does, or nothing stands there yet."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return int(os.pread(descriptor, 32, 0).strip() or 0) or None
-    return None
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 from setproctitle import setproctitle
 
-from config import ConfigError, Loaded, handler_problem, load, set_up_logs
+from config import ConfigError, Loaded, Owners, handler_problem, load, set_up_logs
 from workers import boot_time
 
 from . import plan
@@ -27,11 +28,15 @@ from .preparing import TRY_FOR, prepare
 from .probing import Findings, preload, probe
 from .refusals import BAD_SETUP, NOT_PERMITTED
 from .rundir import AlreadyRunning, RunDir
+from .serving import Serving
 
 REFUSED = 5
 FAILED = 1
 LONGEST_UPGRADE = 86_400.0
 """Seconds. An index over many millions of jobs takes as long as it takes, and one that is stopped half-way starts anew."""
+
+OWNERLESS_FOR = 10.0
+"""Seconds that an owned supervisor goes on when its last owner died: one that starts again takes it over as it is."""
 
 
 class ProblemAtStart(Exception):
@@ -55,13 +60,13 @@ def run(
     *,
     load_again: Callable[[], Loaded] | None = None,
     run_dir: Path | None = None,
-    until_eof: int | None = None,
+    while_owned: bool = False,
     show_banner: bool | None = None,
 ) -> int:
     """Supervise in the foreground until told to stop; returns the exit code (0, or 1 after a crash loop).
 
     `load_again` reads the configuration anew at a reload (default: the same file). `run_dir` replaces the settings' own.
-    `until_eof` is a descriptor: at its end of file, the supervisor drains. Told to restart, it does not return: the
+    `while_owned`: it drains when its last owner (`config.Ownership`) is gone. Told to restart, it does not return: the
     program starts again in this process, by the command line it was started with. Raises `ProblemAtStart` when it cannot
     start, and `config.ConfigError` for handlers that cannot be imported.
     """
@@ -69,12 +74,12 @@ def run(
     set_up_logs(settings.logging.level, settings.logging.format, settings.logging.file)
     setproctitle("jobqueue: supervisor")
     nursery = Nursery()
-    directory = _hold(run_dir or settings.run_dir, nursery)
+    directory = _hold(run_dir or settings.run_dir, nursery, while_owned)
     again = load_again or (lambda: load(loaded.path))
     code = FAILED
     try:
         with_banner = sys.stderr.isatty() if show_banner is None else show_banner
-        code = _supervise(loaded, again, directory, nursery, until_eof, with_banner)
+        code = _supervise(loaded, again, directory, nursery, while_owned, with_banner)
         if directory.starts_again:
             _start_again(directory)
     finally:
@@ -84,24 +89,28 @@ def run(
 
 
 def _supervise(
-    loaded: Loaded, again: Callable[[], Loaded], directory: RunDir, nursery: Nursery, until_eof: int | None,
+    loaded: Loaded, again: Callable[[], Loaded], directory: RunDir, nursery: Nursery, while_owned: bool,
     with_banner: bool,
 ) -> int:
     inbox = Inbox()
     nursery.own(*inbox.descriptors)
-    if until_eof is not None:
-        os.set_blocking(until_eof, False)
-        nursery.own(until_eof)
+    owners = Owners(directory.path, OWNERLESS_FOR) if while_owned else None
+    if owners is not None:
+        nursery.own(owners.descriptor)
     identity = plan.Identity(secrets.token_hex(8), socket.gethostname(), os.getpid(), datetime.now(UTC))
     try:
         _probe(loaded, nursery, inbox)
         database = _prepare(loaded, identity, nursery, inbox)
     except _ToldToStop:
         directory.take_request()
+        if not directory.starts_again:
+            directory.order_stop()
         return 0
+    serving = Serving(nursery, loaded.settings, loaded.path, directory.path, Random())
+    serving.listen(boot_time())
     if with_banner:
-        print(banner(loaded, identity, database), file=sys.stderr)
-    return Supervisor(loaded, identity, directory, nursery, inbox, again, until_eof).run()
+        print(banner(loaded, identity, database, serving.url), file=sys.stderr)
+    return Supervisor(loaded, identity, directory, nursery, inbox, again, serving, owners).run()
 
 
 def _start_again(directory: RunDir) -> None:
@@ -120,10 +129,10 @@ def _start_again(directory: RunDir) -> None:
         ) from None
 
 
-def _hold(path: Path, nursery: Nursery) -> RunDir:
+def _hold(path: Path, nursery: Nursery, owned: bool) -> RunDir:
     directory = RunDir(path)
     try:
-        nursery.own(directory.hold())
+        nursery.own(directory.hold(owned))
     except AlreadyRunning as error:
         hint = "see `supervisor status`, or end it with `supervisor stop`"
         raise ProblemAtStart(f"{error}; {hint}", REFUSED, "PID-RUNNING") from None

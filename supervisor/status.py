@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from config import Loaded
 from workers import Phase
 
 from .crew import Crew, Place
 from .liaison import Liaison
+from .plan import Identity
+from .serving import Serving
 
 
 class State(StrEnum):
@@ -19,16 +23,29 @@ class State(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     QUIET = "quiet"
+    RESTING = "resting"
     DRAINING = "draining"
     CRASH_LOOP = "crash loop"
     STOPPED = "stopped"
     RESTARTING = "restarting"
 
 
+def facts_of(loaded: Loaded, identity: Identity) -> dict[str, Any]:
+    """Who the supervisor is, and which configuration it follows."""
+    return {
+        "id": identity.id,
+        "pid": identity.pid,
+        "host": identity.host,
+        "started_at": identity.started_at.isoformat(),
+        "config": str(loaded.path),
+        "config_hash": hashlib.sha256(loaded.path.read_bytes()).hexdigest()[:12],
+    }
+
+
 def describe(
-    facts: Mapping[str, Any], state: State, crew: Crew, liaison: Liaison, now: float, wall: datetime
+    facts: Mapping[str, Any], state: State, crew: Crew, liaison: Liaison, serving: Serving, now: float, wall: datetime
 ) -> dict[str, Any]:
-    """The content of the status file: the supervisor's own facts, its state, its workers, its maintenance."""
+    """The content of the status file: the supervisor's own facts, its state, its workers, its maintenance, its API."""
     child = liaison.child
     return {
         **facts,
@@ -36,21 +53,29 @@ def describe(
         "written_at": wall.astimezone(UTC).isoformat(),
         "workers_wanted": crew.wanted,
         "workers": [
-            _worker(place, now) for place in crew.places if place.index < crew.wanted or place.worker is not None
+            _worker(place, state, now) for place in crew.places if place.index < crew.wanted or place.worker is not None
         ],
         "maintenance": {"pid": child.pid if child else None, "deaths_unconfirmed": liaison.unconfirmed},
+        "api": serving.as_dict(),
         "last_death": crew.last_reason or None,
     }
 
 
-def _worker(place: Place, now: float) -> dict[str, Any]:
+def without_times(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a status that changes only when something happened."""
+    workers = [{**worker, "since": 0} for worker in status.get("workers", [])]
+    return {**status, "written_at": "", "workers": workers}
+
+
+def _worker(place: Place, state: State, now: float) -> dict[str, Any]:
     activity = place.slot.activity
     worker = place.worker
+    absent = "resting" if state is State.RESTING else "backing off"
     return {
         "slot": place.index,
         "process_id": place.process_id,
         "pid": worker.child.pid if worker else None,
-        "phase": "backing off" if worker is None else Phase(activity.phase).name.lower(),
+        "phase": absent if worker is None else Phase(activity.phase).name.lower(),
         "job_id": activity.job_id or None,
         "since": round(max(0.0, now - activity.since), 3),
         "restarts": place.restarts,

@@ -50,6 +50,16 @@ class ProcessorStatus(Protocol):
 class Processor(Protocol):
     """What works the queue off for this API."""
 
+    @property
+    def draining(self) -> bool:
+        """Whether it is about to end, and this API with it."""
+
+    def open(self) -> None:
+        """Have it run, from now on for as long as the API does."""
+
+    def close(self) -> None:
+        """Let it go, drained."""
+
     def start(self) -> bool:
         """Start it; False when it was running."""
 
@@ -66,10 +76,14 @@ class Services:
     def __init__(self, read: Callable[[], Loaded] | None = None, processor: Processor | None = None) -> None:
         self._read = read or (lambda: load(find_config(None)))
         self.processor = processor
-        self.draining = False
         self._lock = threading.Lock()
         self._loaded: Loaded | None = None
         self._queue: Queue | None = None
+
+    @property
+    def draining(self) -> bool:
+        """Whether this API is about to end, because the supervisor that serves it is."""
+        return self.processor is not None and self.processor.draining
 
     @property
     def loaded(self) -> Loaded:

@@ -40,6 +40,14 @@ def start(
     log_format: Annotated[
         Literal["auto", "console", "json"] | None, typer.Option("--log-format", help="Instead of logging.format.")
     ] = None,
+    api_port: Annotated[
+        int | None,
+        typer.Option("--api-port", metavar="N", min=0, max=65535, help="Serve the HTTP API, on this port; 0: a free one."),
+    ] = None,
+    no_api: Annotated[bool, typer.Option("--no-api", help="Do not serve the HTTP API.")] = False,
+    while_owned: Annotated[
+        bool, typer.Option("--while-owned", help="End when no process owns this supervisor.", hidden=True)
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Check the configuration and its handlers, and leave.")
     ] = False,
@@ -51,13 +59,16 @@ def start(
     """
     from config import render
 
-    overrides = {"workers.count": workers, "logging.format": log_format}
+    wanted = False if no_api else None if api_port is None else True
+    overrides = {
+        "workers.count": workers, "logging.format": log_format, "api.enabled": wanted, "api.port": api_port,
+    }
     loaded = load(config, overrides)
     if check:
         return _check_only(loaded)
     if loaded.warnings:
         output.say(render(loaded.warnings, closing=""))
-    return _run(loaded, overrides)
+    return _run(loaded, overrides, while_owned)
 
 
 def stop(
@@ -133,10 +144,10 @@ def _check_only(loaded: Loaded) -> int:
     return Exit.OK
 
 
-def _run(loaded: Loaded, overrides: Mapping[str, object]) -> int:
+def _run(loaded: Loaded, overrides: Mapping[str, object], while_owned: bool) -> int:
     from .. import ProblemAtStart, run
 
     try:
-        return run(loaded, load_again=lambda: load(loaded.path, overrides))
+        return run(loaded, load_again=lambda: load(loaded.path, overrides), while_owned=while_owned)
     except ProblemAtStart as error:
         raise Problem(error.id, str(error), code=Exit(error.exit_code)) from None

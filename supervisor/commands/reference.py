@@ -21,7 +21,7 @@ MEANINGS = {
     Exit.FAILED: "It failed, or what was looked at is unhealthy; a job that was waited for failed.",
     Exit.USAGE: "The command line is wrong.",
     Exit.NOT_RUNNING: "No supervisor is running.",
-    Exit.NOT_FOUND: "There is no such job, program, user, token or member.",
+    Exit.NOT_FOUND: "There is no such job or program.",
     Exit.REFUSED: "The state of things does not allow it; a job that was waited for was cancelled.",
     Exit.DATABASE_UNREACHABLE: "The database cannot be reached.",
     Exit.PERMISSION: "This user may not do that.",
@@ -77,10 +77,14 @@ def _sections(command: Any, path: str) -> Iterator[str]:
 
 
 def _section(command: Any, path: str) -> str:
-    synopsis = " ".join([path, *(_in_synopsis(each) for each in _ordered(command.params) if each.name != "help")])
-    rows = "".join(_row(each) for each in command.params if each.help)
+    synopsis = " ".join([path, *(_in_synopsis(each) for each in _ordered(_shown(command)) if each.name != "help")])
+    rows = "".join(_row(each) for each in _shown(command) if each.help)
     table = f"\n| | |\n|---|---|\n{rows}" if rows else ""
     return f"\n## {path}\n\n{inspect.cleandoc(command.help or '')}\n\n```\n{synopsis}\n```\n{table}"
+
+
+def _shown(command: Any) -> list[Any]:
+    return [each for each in command.params if not getattr(each, "hidden", False)]
 
 
 def _ordered(parameters: list[Any]) -> list[Any]:

@@ -84,6 +84,7 @@ def _illness(supervisor: Mapping[str, Any]) -> list[str]:
     if supervisor.get("state") in ("starting", "restarting"):
         return [f"{name}: is {supervisor['state']}"]
     workers = supervisor.get("workers")
-    if workers is not None and not any(worker["phase"] not in NOT_READY for worker in workers):
+    is_resting = supervisor.get("state") == "resting"
+    if workers is not None and not is_resting and not any(worker["phase"] not in NOT_READY for worker in workers):
         return [f"{name}: no worker is ready"]
     return []

@@ -97,7 +97,7 @@ def serving(folder: Path, **settings: object) -> Iterator[Served]:
     own = {f"JOBQUEUE__API__{name}": str(value) for name, value in limits.items()}
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM], cwd=folder, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, **own, "PYTHONPATH": os.getcwd()},
+        env={**os.environ, **own, "PYTHONPATH": os.getcwd(), "JOBQUEUE_SUPERVISED": str(folder)},  # none of its own
     )
     try:
         assert process.stdout is not None
