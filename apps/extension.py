@@ -10,9 +10,30 @@ from sqlalchemy.engine import Connection, Engine
 
 from backends import NewJob, Status, indexing_jobs
 
+from .access.memberships import grant, members, revoke
+from .access.tokens import create_token, find_tokens, list_tokens, revoke_token
+from .access.users import add_user, disable_user, enable_user, find_user, list_users
 from .programs import BadProgram, Program, add_program, declare_program, list_programs
 
-__all__ = ["BadProgram", "Program", "add_program", "list_programs", "on_start"]
+__all__ = [
+    "BadProgram",
+    "Program",
+    "add_program",
+    "add_user",
+    "create_token",
+    "disable_user",
+    "enable_user",
+    "find_tokens",
+    "find_user",
+    "grant",
+    "list_programs",
+    "list_tokens",
+    "list_users",
+    "members",
+    "on_start",
+    "revoke",
+    "revoke_token",
+]
 
 Enqueue = Callable[[NewJob, Connection], int]
 

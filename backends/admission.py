@@ -16,7 +16,9 @@ from sqlalchemy.engine import Connection
 
 from .counters import Moves, note_wait, tally
 from .dialects import AnyRow, one_writer
+from .extraction import part_text, suspects
 from .lanes import elect
+from .secrets import keep_for_jobs, problem_of_key
 from .statements import IS_PENDING, waits_for
 from .tables import indexing_jobs, job_types, now
 
@@ -59,6 +61,12 @@ def admit(connection: Connection, limit: int) -> int:
     return _place(connection, rows) if rows else 0
 
 
+def admit_with_key(connection: Connection, limit: int) -> int:
+    """Examine at most `limit` jobs that waited for a key to encrypt their secrets; returns how many became ready."""
+    rows = _locked(connection, waits_for("key"), job.id, limit)
+    return _place(connection, rows) if rows and problem_of_key(connection) is None else 0
+
+
 def _locked(connection: Connection, where: Any, first: Any, limit: int) -> list[AnyRow]:
     return list(
         connection.execute(
@@ -68,6 +76,7 @@ def _locked(connection: Connection, where: Any, first: Any, limit: int) -> list[
                 job.waits_for,
                 (job.scheduled_at > now()).label("early"),
                 _outlandish(connection).label("outlandish"),
+                suspects(job.job_parameters).label("suspect"),
             )
             .where(where)
             .order_by(first)
@@ -82,10 +91,11 @@ def _place(connection: Connection, rows: list[AnyRow]) -> int:
     known = {row.name: row for row in connection.execute(select(job_types.c.name, job_types.c.lane))}
     placed: dict[str, list[dict[str, Any]]] = {"ready": [], "waiting": []}
     touched, moves = set(), Moves()
+    unsafe = _take_secrets(connection, rows)
     for row in rows:
         kind = known.get(row.job_type)
         lane = lane_of(kind.lane, row) if kind else None
-        reason = _reason(row, lane) if kind else "name" if len(row.job_type) > LONGEST_NAME else "handler"
+        reason = "key" if row.id in unsafe else _reason(row, lane, bool(kind))
         note_wait(moves, row.program_id, row.waits_for, reason)
         placed["waiting" if reason else "ready"].append({"b_id": row.id, "b_lane": lane, "b_reason": reason})
         if reason == "lane" and lane:
@@ -98,8 +108,24 @@ def _place(connection: Connection, rows: list[AnyRow]) -> int:
     return len(placed["ready"]) + promoted
 
 
-def _reason(row: AnyRow, lane: str | None) -> str | None:
+def _reason(row: AnyRow, lane: str | None, is_known: bool) -> str | None:
+    if not is_known:
+        return "name" if len(row.job_type) > LONGEST_NAME else "handler"
     return "time" if row.early else "lane" if lane else None
+
+
+def _take_secrets(connection: Connection, rows: list[AnyRow]) -> set[int]:
+    """Take the secrets out of what others inserted; returns the jobs that must wait, for there is no key to encrypt them."""
+    parted = {row.id: part_text(row.suspect) for row in rows if row.suspect}
+    taken = {job_id: found for job_id, (_, found) in parted.items() if found}
+    if taken and problem_of_key(connection) is not None:
+        return set(taken)
+    keep_for_jobs(connection, taken)
+    changed = [{"b_id": row.id, "b_text": parted[row.id][0]} for row in rows if row.suspect and parted[row.id][0] != row.suspect]
+    if changed:
+        rewritten = update(indexing_jobs).where(job.id == bindparam("b_id")).values(job_parameters=bindparam("b_text"))
+        connection.execute(rewritten, changed)
+    return set()
 
 
 def _write(connection: Connection, rows: list[dict[str, Any]], *, ready_at: Any) -> None:

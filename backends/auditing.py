@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.engine import Connection
 
-from .tables import audit
+from .tables import audit, indexing_jobs
 
 LONGEST_WORD, LONGEST_REASON = 200, 2_000
 """Characters that are kept of a name and of a reason."""
@@ -51,6 +51,7 @@ def record(
 ) -> None:
     """Write one entry in the caller's transaction; `action` is a noun and a verb, as in `job.cancel`.
 
+    Of a job only its id need be given: its program is looked up.
     Never fails for what a name or a reason holds: what no database can store is replaced, what is too long is cut.
     `detail` must be JSON without NUL.
     """
@@ -60,12 +61,18 @@ def record(
             via=via,
             action=action,
             user_id=user_id,
-            program_id=program_id,
+            program_id=_program_of(job_id) if program_id is None else program_id,
             job_id=job_id,
             reason=None if reason is None else _storable(reason, LONGEST_REASON),
             detail=None if detail is None else json.dumps(dict(detail)),
         )
     )
+
+
+def _program_of(job_id: int | None) -> Any:
+    if job_id is None:
+        return None
+    return select(indexing_jobs.c.program_id).where(indexing_jobs.c.id == job_id).scalar_subquery()
 
 
 def read(

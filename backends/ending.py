@@ -16,6 +16,7 @@ from .decisions import Counters, Decision, decide
 from .dialects import AnyRow
 from .job import FINAL, Kind, Outcome, Status
 from .lanes import elect
+from .secrets import delete_of_jobs
 from .statements import UNLOCKED, job, later
 from .tables import indexing_jobs, job_attempts, now
 
@@ -45,6 +46,7 @@ def end(
 ) -> list[Settled]:
     """End the attempts of these rows, which the caller has locked in id order; promotes the next head of each lane."""
     settled, attempts, moves = [], [], Moves()
+    holders = {row.id for row in rows if row.holds_secrets}
     for row in rows:
         outcome = outcome_of(row)
         decision = decide(_counters(row), outcome, policies.get(row.job_type, RetryPolicy()), random)
@@ -58,6 +60,7 @@ def end(
             note_wait(moves, row.program_id, None, _reason_to_wait(row, decision.after))
     if attempts:
         connection.execute(insert(job_attempts).values(ended_at=now()), attempts)
+    delete_of_jobs(connection, [one.job_id for one in settled if one.status in FINAL and one.job_id in holders])
     elect(connection, {row.lane for row in rows if row.lane}, moves)
     tally(connection, moves)
     return settled
@@ -84,6 +87,7 @@ def _write(connection: Connection, row: AnyRow, decision: Decision) -> None:
         values |= _place_in_queue(row, decision.after)
     else:
         values |= {"completed_at": now(), "error_message": _clipped(decision.error) if decision.error else None}
+        values |= {"holds_secrets": False} if row.holds_secrets else {}
     connection.execute(update(indexing_jobs).where(job.id == row.id).values(values))
 
 

@@ -12,8 +12,11 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.types import String
 
 from .dialects import AnyRow, insert_for, one_writer
+from .extraction import may_hold_secrets, part
 from .job import BadParameters, NewJob
+from .keys import keyring_of
 from .parameters import parameters_text
+from .secrets import keep_for_jobs
 from .tables import Moment, indexing_jobs, job_types, now
 
 LONGEST_TEXT = {"job_type": 500, "folder_id": 10_000, "unique_key": 500}
@@ -27,17 +30,55 @@ job = indexing_jobs.c
 def insert_jobs(connection: Connection, jobs: Sequence[NewJob]) -> list[int]:
     """Insert jobs and return their ids in order; a repeated unique key gives the existing job's id.
 
-    Raises `BadParameters` before anything is inserted.
+    Raises `BadParameters`, or `KeyProblem` for secrets that nothing can encrypt, before anything is inserted.
     """
-    rows = [_row(new) for new in jobs]
-    if any(new.unique_key is not None for new in jobs):
-        return [_insert_unique(connection, row) for row in rows]
-    if len(rows) == 1:
-        return [int(connection.execute(_single(), rows[0]).scalar_one())]
-    return (_insert_many_on_sqlite if one_writer(connection) else _insert_many_on_postgres)(connection, rows)
+    return Insertion(jobs).insert(connection)
 
 
-def _row(new: NewJob) -> dict[str, Any]:
+class Insertion:
+    """Jobs as they will be inserted; secrets among their parameters go where they belong. Raises `BadParameters`."""
+
+    def __init__(self, jobs: Sequence[NewJob]) -> None:
+        self._secrets: dict[int, dict[str, str]] = {}
+        self._rows = [self._row(index, new) for index, new in enumerate(jobs)]
+        self._unique = any(new.unique_key is not None for new in jobs)
+
+    @property
+    def in_one_statement(self) -> bool:
+        """Whether it needs no transaction around it on Postgres."""
+        return not self._unique and not self._secrets
+
+    def insert(self, connection: Connection) -> list[int]:
+        """Insert them, and return their ids in order. Raises `KeyProblem` before anything is inserted."""
+        if self._secrets:
+            keyring_of(connection).ring()
+        ids, repeated = self._insert(connection)
+        if self._secrets:
+            keep_for_jobs(connection, {ids[i]: found for i, found in self._secrets.items() if i not in repeated})
+        return ids
+
+    def _insert(self, connection: Connection) -> tuple[list[int], set[int]]:
+        """The ids, and which of the jobs, by their place, were there already."""
+        rows = self._rows
+        if self._unique:
+            answers = [_insert_unique(connection, row) for row in rows]
+            return [job_id for job_id, _ in answers], {i for i, (_, is_new) in enumerate(answers) if not is_new}
+        if len(rows) == 1:
+            return [int(connection.execute(_single(), rows[0]).scalar_one())], set()
+        insert_many = _insert_many_on_sqlite if one_writer(connection) else _insert_many_on_postgres
+        return insert_many(connection, rows), set()
+
+    def _row(self, index: int, new: NewJob) -> dict[str, Any]:
+        text = parameters_text(new.parameters)
+        if text is not None and may_hold_secrets(text):
+            kept, found = part(new.parameters)
+            if found:
+                self._secrets[index] = found
+                text = parameters_text(kept)
+        return _row(new, text)
+
+
+def _row(new: NewJob, parameters: str | None) -> dict[str, Any]:
     for name in LONGEST_TEXT:
         _check_text(name, getattr(new, name))
     for name in ("program_id", "user_id", "priority", "max_retries"):
@@ -51,7 +92,7 @@ def _row(new: NewJob) -> dict[str, Any]:
         "priority": new.priority,
         "scheduled_at": new.scheduled_at,
         "unique_key": new.unique_key,
-        "job_parameters": parameters_text(new.parameters),
+        "job_parameters": parameters,
         "b_type": new.job_type,
         "b_at": new.scheduled_at,
         "b_max_retries": new.max_retries,
@@ -157,19 +198,18 @@ def _complete(row: dict[str, Any], kind: AnyRow | None, clock: datetime) -> dict
     }
 
 
-def _insert_unique(connection: Connection, row: dict[str, Any]) -> int:
-    """Insert unless the key is taken; a rival that vanishes between the two looks makes us look again."""
-    statement = (
+def _insert_unique(connection: Connection, row: dict[str, Any]) -> tuple[int, bool]:
+    """Insert unless the key is taken; the id, and whether it is new. A rival that vanishes meanwhile makes us look again."""
+    insertion = (
         _insertion(insert_for(connection, indexing_jobs))
         .on_conflict_do_nothing(index_elements=["program_id", "unique_key"], index_where=job.unique_key.is_not(None))
         .returning(job.id)
     )
     existing = select(job.id).where(job.program_id == row["program_id"], job.unique_key == row["unique_key"])
     while True:
-        found = connection.execute(statement, row).scalar()
-        if found is None:
-            found = connection.execute(existing).scalar()
-        if found is not None:
-            return int(found)
+        for statement, is_new in ((insertion, True), (existing, False)):
+            found = connection.execute(statement, row if is_new else {}).scalar()
+            if found is not None:
+                return int(found), is_new
 
 

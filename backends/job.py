@@ -58,7 +58,10 @@ def legal_before(after: Status, verb: str) -> frozenset[Status]:
 
 
 class Job(NamedTuple):
-    """A claimed job, as its worker sees it. Times are aware datetimes; `parameters` are decoded on first use."""
+    """A claimed job, as its worker sees it. Times are aware datetimes; `parameters` are decoded on first use.
+
+    `holds_secrets`: true while secrets of the job are kept, false when they were deleted, None when there never were any.
+    """
 
     id: int
     lease: int
@@ -74,6 +77,7 @@ class Job(NamedTuple):
     created_at: datetime
     job_parameters: str | None
     checkpoint: str | None
+    holds_secrets: bool | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:

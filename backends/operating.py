@@ -12,9 +12,11 @@ from sqlalchemy.engine import Connection
 
 from .counters import Moves, note_wait, tally
 from .dialects import AnyRow
+from .extraction import part_text, suspects
 from .job import FINAL, Status, legal_before
 from .lanes import elect, lock
 from .scope import EVERYTHING, Scope
+from .secrets import delete_of_jobs
 from .statements import IS_PENDING, IS_RUNNING, later
 from .tables import indexing_jobs, job_attempts, now
 
@@ -71,13 +73,14 @@ def _cancel_queued(connection: Connection, row: AnyRow) -> bool:
 
     Whoever examines it may want its lane: so it is waited for without the lane in hand.
     """
-    seen = select(job.waits_for).where(job.id == row.id, IS_PENDING, job.lane.is_not_distinct_from(row.lane))
+    held_of = select(job.waits_for, job.holds_secrets, suspects(job.job_parameters).label("suspect"))
+    seen = held_of.where(job.id == row.id, IS_PENDING, job.lane.is_not_distinct_from(row.lane))
     with connection.begin_nested() as attempt:
         if row.lane:
             lock(connection, [row.lane])
         held = connection.execute(seen.with_for_update(skip_locked=True)).first()
         if held is not None:
-            _cancel_held(connection, row, held.waits_for)
+            _cancel_held(connection, row, held)
         else:
             attempt.rollback()
     if held is None:
@@ -87,7 +90,10 @@ def _cancel_queued(connection: Connection, row: AnyRow) -> bool:
     return held is not None
 
 
-def _cancel_held(connection: Connection, row: AnyRow, waited_for: str | None) -> None:
+def _cancel_held(connection: Connection, row: AnyRow, held: AnyRow) -> None:
+    """Cancel it. Its secrets go: those that are kept, and those that nobody had taken out of its parameters yet."""
+    kept, found = part_text(held.suspect) if held.suspect else (None, {})
+    secretless: dict[str, Any] = {"holds_secrets": False} if held.holds_secrets or found else {}
     connection.execute(
         update(indexing_jobs)
         .where(job.id == row.id, job.status.in_(legal_before(Status.CANCELLED, "cancel")))
@@ -98,10 +104,13 @@ def _cancel_held(connection: Connection, row: AnyRow, waited_for: str | None) ->
             ready_at=None,
             waits_for=None,
             error_message="cancelled before it ran",
+            **secretless,
+            **({"job_parameters": kept} if held.suspect else {}),
         )
     )
+    delete_of_jobs(connection, [row.id] if held.holds_secrets else [])
     moves = Moves({(row.program_id, Status.CANCELLED): 1})
-    note_wait(moves, row.program_id, waited_for, None)
+    note_wait(moves, row.program_id, held.waits_for, None)
     elect(connection, [row.lane] if row.lane else [], moves)
     tally(connection, moves)
 
@@ -145,9 +154,10 @@ def prune(connection: Connection, retention: Mapping[Status, float], batch: int,
     gone = connection.execute(
         delete(indexing_jobs)
         .where(job.id.in_([row.id for row in looked_at if row.status in FINAL]), old)
-        .returning(job.id, job.status, job.program_id)
+        .returning(job.id, job.status, job.program_id, job.holds_secrets)
     ).all()
     connection.execute(delete(job_attempts).where(job_attempts.c.job_id.in_([row.id for row in gone])))
+    delete_of_jobs(connection, [row.id for row in gone if row.holds_secrets])
     changes = Counter((row.program_id, str(row.status)) for row in gone)
     changes.update(Counter((row.program_id, "created") for row in gone))
     tally(connection, {key: -n for key, n in changes.items()})

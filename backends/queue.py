@@ -16,18 +16,19 @@ from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, Engine
 
 from . import fleet, hot, reading, statements
-from .admission import admit, seconds_until_due
+from .admission import admit, admit_with_key, seconds_until_due
 from .backoff import RetryPolicy
 from .counters import fold_counts
 from .dialects import one_writer
 from .ending import Settled, end
 from .engine import as_unavailable
-from .enqueueing import insert_jobs
+from .enqueueing import Insertion
 from .fleet import JobTypeFacts, SupervisorReport, SupervisorView
 from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
 from .operating import CancelAnswer, RetryAnswer, cancel, prune, retry
 from .reading import AttemptView, Counts, JobPage, JobView
 from .scope import EVERYTHING, Scope
+from .secrets import sweep_secrets
 from .sqlite import boot_clock
 from .tables import indexing_jobs
 
@@ -75,7 +76,7 @@ class Queue:
         self.engine = engine
         self._policies = policies or {}
         self._random = random or Random()
-        self._pruned_to = 0
+        self._pruned_to = self._swept_to = 0
         self._one_writer = one_writer(engine)
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT") if not self._one_writer else engine
 
@@ -85,14 +86,16 @@ class Queue:
         """Add jobs, in the caller's transaction when given a connection; returns their ids in order.
 
         A job whose `(program_id, unique_key)` exists already is not added; its id is the existing one.
-        Raises `BadParameters` for parameters that cannot be stored.
+        Secrets among the parameters (see `extraction`) are kept encrypted, and are `ctx.secret(path)` for its handler.
+        Raises `BadParameters` for parameters that cannot be stored, `KeyProblem` for secrets that nothing can encrypt.
         """
+        insertion = Insertion(jobs)
         if connection is not None:
-            return insert_jobs(connection, jobs)
-        if self._one_writer or any(new.unique_key is not None for new in jobs):
-            return self._write(lambda connection: insert_jobs(connection, jobs))
+            return insertion.insert(connection)
+        if self._one_writer or not insertion.in_one_statement:
+            return self._write(insertion.insert)
         with as_unavailable(), self._autocommit.connect() as own:  # one statement needs no BEGIN and no COMMIT of its own
-            return insert_jobs(own, jobs)
+            return insertion.insert(own)
 
     # The worker's verbs
 
@@ -119,8 +122,8 @@ class Queue:
         once in a transaction.
         """
         parameters = self._claim_parameters(done_tag, tag, job_types)
-        short = [each for each, outcome in finished if outcome.kind is Kind.COMPLETED and each.lane is None]
-        rest = [pair for pair in finished if pair[1].kind is not Kind.COMPLETED or pair[0].lane is not None]
+        short = [each for each, outcome in finished if _is_plain(each, outcome)]
+        rest = [pair for pair in finished if not _is_plain(*pair)]
         if limit and not rest and not self._one_writer:
             cycle = self._in_one_statement(short, limit, parameters)
             if short or cycle.claimed or not admitting:
@@ -279,7 +282,9 @@ class Queue:
 
     def admit(self, limit: int = 500) -> int:
         """Examine new and due jobs; returns how many became ready."""
-        return self._write(lambda connection: admit(connection, limit))
+        ready = self._write(lambda connection: admit(connection, limit))
+        # In a transaction of its own: lanes are locked once in each.
+        return ready + self._write(lambda connection: admit_with_key(connection, limit))
 
     def next_due(self) -> float | None:
         """Seconds until the earliest job that waits for its time; None when none does."""
@@ -303,6 +308,11 @@ class Queue:
         Goes on where the last call stopped; returns how many went.
         """
         gone, self._pruned_to = self._write(lambda connection: prune(connection, retention, batch, self._pruned_to))
+        return gone
+
+    def sweep_secrets(self, batch: int = 1000) -> int:
+        """Delete secrets whose job is gone or was over before they were stored, among the next `batch`; as `prune` does."""
+        gone, self._swept_to = self._write(lambda connection: sweep_secrets(connection, batch, self._swept_to))
         return gone
 
     def fold_counts(self) -> int:
@@ -394,6 +404,11 @@ class Queue:
 
 
 _RENEW = statements.renew()
+
+
+def _is_plain(each: Job, outcome: Outcome) -> bool:
+    """A success that leaves nobody to promote and nothing to delete: it needs no look at the job's row."""
+    return outcome.kind is Kind.COMPLETED and each.lane is None and not each.holds_secrets
 
 
 def _in_order(claimed: list[Job]) -> list[Job]:

@@ -13,9 +13,11 @@ from sqlalchemy.engine import Connection
 from .admission import LONGEST_NAME
 from .counters import totals
 from .dialects import AnyRow
+from .extraction import UNREADABLE, masked, may_hold_secrets
 from .fleet import living
 from .job import FINAL, Status
 from .scope import EVERYTHING, Scope
+from .secrets import problem_of_key
 from .statements import IS_PENDING, waits_for
 from .tables import indexing_jobs, job_attempts, lanes, now
 
@@ -30,7 +32,10 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as others may see it. Times are aware; `parameters` are decoded, `{"invalid": text}` when they are not JSON."""
+    """A job as others may see it. Times are aware; `parameters` are decoded, `{"invalid": text}` when they are not JSON.
+
+    Secrets are never shown. `holds_secrets`: true while it has some, false when they were deleted, None when it never had any.
+    """
 
     id: int
     program_id: int
@@ -57,6 +62,7 @@ class JobView:
     lane: str | None
     unique_key: str | None
     cancel_requested_at: datetime | None
+    holds_secrets: bool | None
     parameters: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
@@ -143,11 +149,16 @@ def _view(row: AnyRow) -> JobView:
 
 
 def _decoded(text: str | None) -> dict[str, Any]:
+    """The parameters without what admission has not taken out of them yet."""
+    suspect = bool(text) and may_hold_secrets(text or "")
     try:
         value = json.loads(text) if text else {}
+        shown = masked(value) if suspect else value
     except (ValueError, RecursionError):
-        return {"invalid": text}
-    return value if isinstance(value, dict) else {"invalid": text}
+        return {"invalid": UNREADABLE if suspect else text}
+    if isinstance(shown, dict):
+        return shown
+    return {"invalid": json.dumps(shown) if suspect else text}
 
 
 def attempts(connection: Connection, job_id: int) -> list[AttemptView]:
@@ -199,7 +210,8 @@ def _oldest_pending(connection: Connection, program_id: int | None, scope: Scope
 def _oldest_of_few(program_id: int | None, scope: Scope) -> Any:
     # `id + 0`: ordered by the bare id, a planner that hopes for the best walks through the whole table.
     unexamined = IS_PENDING & job.ready_at.is_(None) & job.waits_for.is_(None)
-    places = (job.ready_at.is_not(None), unexamined, waits_for("time"), waits_for("lane"), waits_for("handler"))
+    places = (job.ready_at.is_not(None), unexamined, waits_for("time"), waits_for("lane"), waits_for("handler"),
+              waits_for("key"))
     mine = _mine(job.program_id, program_id, scope)
     lowest = [select(func.min(job.id + 0).label("id")).where(place, mine) for place in places]
     found = union_all(*lowest).subquery()
@@ -243,9 +255,18 @@ def _why_pending(connection: Connection, row: AnyRow) -> list[str]:
         return [_why_in_lane(connection, row)]
     if row.waits_for == "handler":
         return [f"no supervisor has ever served job type {row.job_type!r}; add it to job_types in jobqueue.yaml"]
+    if row.waits_for == "key":
+        return [_why_without_key(connection)]
     if row.waits_for == "name":
         return [f"its job type's name is longer than {LONGEST_NAME} characters, which no handler has"]
     return ["not yet examined; maintenance of any running supervisor does that within its poll_interval"]
+
+
+def _why_without_key(connection: Connection) -> str:
+    problem = problem_of_key(connection)
+    if problem is None:
+        return "its parameters held a secret that nothing could encrypt; there is a key now, and it will be examined anew"
+    return f"its parameters hold a secret, and it does not run before that is encrypted: {problem}"
 
 
 def _why_in_lane(connection: Connection, row: AnyRow) -> str:

@@ -137,6 +137,15 @@ def keep_for_jobs(connection: Connection, taken: Mapping[int, Mapping[str, str]]
         connection.execute(update(indexing_jobs).where(job.id.in_(list(taken))).values(holds_secrets=True))
 
 
+def problem_of_key(connection: Connection) -> str | None:
+    """Why no secret can be encrypted now, in words; None when one can."""
+    try:
+        keyring_of(connection).ring()
+    except KeyProblem as problem:
+        return str(problem)
+    return None
+
+
 def delete_of_jobs(connection: Connection, job_ids: Collection[int]) -> None:
     """Delete the secrets of jobs that are over or gone; the caller marks those that stay."""
     if job_ids:

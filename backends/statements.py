@@ -37,7 +37,7 @@ IS_RUNNING: ColumnElement[bool] = job.status == _word(Status.RUNNING)
 
 
 def waits_for(reason: str) -> ColumnElement[bool]:
-    """Pending, and not ready for this reason: 'time', 'lane' or 'handler'."""
+    """Pending, and not ready for this reason: 'time', 'lane', 'handler', 'name' or 'key'."""
     return IS_PENDING & (job.waits_for == literal_column(f"'{reason}'", String))
 
 

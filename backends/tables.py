@@ -129,10 +129,10 @@ indexing_jobs = Table(
 """The queue. `ready_at`, `lane` and `waits_for` are private: admission alone sets them.
 
 A pending row is in one of these conditions: `ready_at` set (claimable); `waits_for` 'time' (until `scheduled_at`),
-'lane' (behind the head of its lane), 'handler' (no supervisor serves its type) or 'name' (the type's name is longer than any may
-be); neither (not yet examined).
+'lane' (behind the head of its lane), 'handler' (no supervisor serves its type), 'name' (the type's name is longer than any may
+be) or 'key' (its parameters hold a secret that nothing can encrypt yet); neither (not yet examined).
 `locked_boot` and `locked_boot_seconds` repeat `locked_at` on the host's own boot clock (SQLite only). `holds_secrets` is true
-while `jobqueue_secrets` has rows of the job.
+while `jobqueue_secrets` has rows of the job, false when it had some, NULL when there never were any.
 """
 
 job = indexing_jobs.c
@@ -156,6 +156,7 @@ _partial(
     where="status = 'pending' AND waits_for = 'lane'",
 )
 _partial("jobqueue_without_handler", job.job_type, job.id, where="status = 'pending' AND waits_for = 'handler'")
+_partial("jobqueue_without_key", job.id, where="status = 'pending' AND waits_for = 'key'")
 _partial("jobqueue_running", job.locked_by, where="status = 'running'")
 _partial("jobqueue_one_runs_in_a_lane", job.lane, where="status = 'running' AND lane IS NOT NULL", unique=True)
 _partial("jobqueue_unique_key", job.program_id, job.unique_key, where="unique_key IS NOT NULL", unique=True)

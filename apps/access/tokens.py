@@ -14,6 +14,8 @@ from sqlalchemy.engine import Connection
 
 from backends import api_tokens, later, now, users
 
+from .users import LONGEST_NAME, is_name
+
 MARK = "jq_"
 """How every token begins, so that people and scanners for leaked secrets know one when they see it."""
 
@@ -75,8 +77,10 @@ class Identified:
 def create_token(connection: Connection, user_id: int, name: str, lifetime: float | None) -> NewToken:
     """Make a token for a user; it expires after `lifetime` seconds of the database's clock, or never.
 
-    Raises `BadToken` for a lifetime of 0, or of more than ten years.
+    Raises `BadToken` for a lifetime of 0, or of more than ten years, and for a name that nobody could read.
     """
+    if not is_name(name):
+        raise BadToken(f"a token's name is printable text of at most {LONGEST_NAME} characters, not {name[:99]!r}")
     if lifetime is not None and not 0 < lifetime <= LONGEST_LIFETIME:
         raise BadToken("a token lives for more than 0 seconds and at most 3650 days; write --expires 90d, or never")
     secret = MARK + secrets.token_urlsafe(32)

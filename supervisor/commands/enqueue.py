@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import output
+from .audited import change
 from .opening import Opened, open_queue
-from .options import AsJson, ConfigFile, small
+from .options import AsJson, ConfigFile, Reason, small
 from .problems import Exit, Problem, did_you_mean, usage
 from .wording import read_moment, read_pairs
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from backends import NewJob
 
 
@@ -41,6 +44,7 @@ def enqueue(
         str | None, typer.Option("--key", metavar="KEY", help="Repeated with the same key it is the same job.")
     ] = None,
     any_type: Annotated[bool, typer.Option("--any-type", help="Accept a type that the file does not declare.")] = False,
+    reason: Reason = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job, and exit with its outcome: 0, 1 or 5.")] = False,
     as_json: AsJson = False,
     config: ConfigFile = None,
@@ -62,7 +66,7 @@ def enqueue(
     with open_queue(config) as opened:
         if not any_type:
             require_known_type(job_type, [*opened.settings.job_types])
-        job_id = put(opened, new)
+        job_id = put(opened, new, reason)
         if wait:
             from .follow import follow
 
@@ -88,14 +92,31 @@ def require_known_type(job_type: str, known: list[str]) -> None:
         raise usage(what, "Declare it under job_types, or pass --any-type for one that others serve.", "JOB-TYPE")
 
 
-def put(opened: Opened, new: NewJob) -> int:
+def put(opened: Opened, new: NewJob, reason: str | None) -> int:
     """Enqueue one job and return its id; parameters that cannot be stored are a usage error."""
     from backends import BadParameters
 
     try:
-        [job_id] = opened.queue.enqueue([new])
+        with change(opened, reason) as made:
+            before = _of_key(made.connection, new)
+            [job_id] = opened.queue.enqueue([new], made.connection)
+            if job_id != before:
+                made.record("job.create", program_id=new.program_id, job_id=job_id, job_type=new.job_type)
     except BadParameters as error:
         raise usage(
             str(error), "Parameters must be JSON: text, numbers, true, false, null, lists, objects.", "BAD-PARAM"
         ) from None
     return job_id
+
+
+def _of_key(connection: Connection, new: NewJob) -> int | None:
+    """The job that has the unique key already, for which nothing will be created."""
+    from sqlalchemy import select
+
+    from backends import indexing_jobs
+
+    if new.unique_key is None:
+        return None
+    job = indexing_jobs.c
+    key = new.unique_key.encode("utf-8", "replace").decode()  # what cannot be stored is refused by enqueueing
+    return connection.execute(select(job.id).where(job.program_id == new.program_id, job.unique_key == key)).scalar()

@@ -4,24 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from . import output
+from .audited import change
 from .enqueue import enqueue
-from .opening import open_queue
-from .options import AsJson, ConfigFile, JobId, JobIds, small
+from .opening import Opened, open_queue
+from .options import AsJson, ConfigFile, JobId, JobIds, Reason, small
 from .problems import Exit, Problem, did_you_mean, usage
 from .wording import how_far, when
 
 if TYPE_CHECKING:
     from backends import AttemptView, JobView, Queue, Status
 
-    Verb = Callable[[Queue, int], str]
 
-Words = dict[str, tuple[str, Exit]]
-"""For each answer of a verb: how it is worded after `job 5`, and its exit code."""
+class Verb(NamedTuple):
+    """What can be done to a job: its name in the audit, the method of the queue, and what that may answer.
+
+    `words` has for each answer how it is worded after `job 5`, and its exit code.
+    """
+
+    action: str
+    of: Callable[[Queue], Callable[..., str]]
+    words: dict[str, tuple[str, Exit]]
+
+
+CANCEL = Verb(
+    "job.cancel",
+    lambda queue: queue.cancel,
+    {
+        "cancelled": ("cancelled", Exit.OK),
+        "asked": ("is running; it was asked to stop", Exit.OK),
+        "final": ("is over already; nothing to cancel", Exit.REFUSED),
+        "missing": ("does not exist", Exit.NOT_FOUND),
+    },
+)
+RETRY = Verb(
+    "job.retry",
+    lambda queue: queue.retry,
+    {
+        "retried": ("is in the queue again", Exit.OK),
+        "active": ("is pending or running; nothing to retry", Exit.REFUSED),
+        "missing": ("does not exist", Exit.NOT_FOUND),
+    },
+)
 
 app = typer.Typer(name="jobs", help="Enqueue jobs, look at them, cancel and retry them.", no_args_is_help=True)
 app.command()(enqueue)
@@ -96,26 +124,15 @@ def show(job_id: JobId, as_json: AsJson = False, config: ConfigFile = None) -> i
 
 
 @app.command()
-def cancel(job_ids: JobIds, as_json: AsJson = False, config: ConfigFile = None) -> int:
+def cancel(job_ids: JobIds, reason: Reason = None, as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Cancel jobs: a queued one at once, a running one is asked to stop and then made to."""
-    words = {
-        "cancelled": ("cancelled", Exit.OK),
-        "asked": ("is running; it was asked to stop", Exit.OK),
-        "final": ("is over already; nothing to cancel", Exit.REFUSED),
-        "missing": ("does not exist", Exit.NOT_FOUND),
-    }
-    return _for_each(job_ids, lambda queue, job_id: queue.cancel(job_id), words, as_json, config)
+    return _for_each(job_ids, CANCEL, reason, as_json, config)
 
 
 @app.command()
-def retry(job_ids: JobIds, as_json: AsJson = False, config: ConfigFile = None) -> int:
+def retry(job_ids: JobIds, reason: Reason = None, as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Put jobs that are over back into the queue, with all their retries."""
-    words = {
-        "retried": ("is in the queue again", Exit.OK),
-        "active": ("is pending or running; nothing to retry", Exit.REFUSED),
-        "missing": ("does not exist", Exit.NOT_FOUND),
-    }
-    return _for_each(job_ids, lambda queue, job_id: queue.retry(job_id), words, as_json, config)
+    return _for_each(job_ids, RETRY, reason, as_json, config)
 
 
 @app.command()
@@ -140,19 +157,27 @@ def no_such_job(job_id: int) -> Problem:
     )
 
 
-def _for_each(job_ids: Sequence[int], verb: Verb, words: Words, as_json: bool, config: Path | None) -> int:
+def _for_each(job_ids: Sequence[int], verb: Verb, reason: str | None, as_json: bool, config: Path | None) -> int:
     """Do `verb` to each job, say what came of each, and return the worst exit code."""
     with open_queue(config) as opened:
-        answers = {job_id: str(verb(opened.queue, job_id)) for job_id in dict.fromkeys(job_ids)}
+        answers = {job_id: _change_one(opened, job_id, verb, reason) for job_id in dict.fromkeys(job_ids)}
     if as_json:
         output.document([{"id": job_id, "answer": answer} for job_id, answer in answers.items()])
     for job_id, answer in answers.items():
-        sentence, code = words[answer]
+        sentence, code = verb.words[answer]
         if code is not Exit.OK:
             output.say(f"error[{REFUSALS[code]}] job {job_id} {sentence}")
         elif not as_json:
             output.line(*((f"job {job_id} {sentence}",) if output.for_people() else (job_id, answer)))
-    return max(words[answer][1] for answer in answers.values())
+    return max(verb.words[answer][1] for answer in answers.values())
+
+
+def _change_one(opened: Opened, job_id: int, verb: Verb, reason: str | None) -> str:
+    with change(opened, reason) as made:
+        answer = str(verb.of(opened.queue)(job_id, connection=made.connection))
+        if verb.words[answer][1] is Exit.OK:
+            made.record(verb.action, job_id=job_id, answer=answer)
+    return answer
 
 
 def _read_status(typed: str | None) -> Status | None:

@@ -30,3 +30,7 @@ JobIds = Annotated[
     list[int], typer.Argument(metavar="ID...", min=1, max=2**63 - 1, help="Job ids.", show_default=False)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Reason = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why, for those who read the audit later.")
+]
+UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's name.", show_default=False)]

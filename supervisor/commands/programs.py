@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, cast
 
 import typer
 
 from . import output
+from .audited import change
+from .extensions import extension_with
 from .opening import open_queue
-from .options import AsJson, ConfigFile, small
+from .options import AsJson, ConfigFile, Reason, small
 from .problems import Exit, Problem
 from .wording import read_pairs
 
@@ -69,6 +70,7 @@ def add(
             "--set", metavar="NAME=VALUE", help="An option of the source, such as include_trashed=true. Repeatable."
         ),
     ] = None,
+    reason: Reason = None,
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> int:
@@ -77,8 +79,9 @@ def add(
     with open_queue(config) as opened:
         extension = with_programs(opened.settings.extensions)
         try:
-            with opened.queue.engine.begin() as connection:
-                new_id = extension.add_program(connection, name, source, folder, given, program_id)
+            with change(opened, reason) as made:
+                new_id = extension.add_program(made.connection, name, source, folder, given, program_id)
+                made.record("program.add", program_id=new_id, name=name)
         except ValueError as error:
             raise refused(error) from None
     if source == "local" and folder and not Path(folder).expanduser().is_dir():
@@ -111,18 +114,7 @@ def list_programs(as_json: AsJson = False, config: ConfigFile = None) -> int:
 
 def with_programs(names: Sequence[str]) -> Programs:
     """The first extension module that has programs. A problem when there is none, or one cannot be imported."""
-    for name in names:
-        try:
-            module = import_module(name)
-        except Exception as error:
-            what = f"the extension {name} cannot be imported: {type(error).__name__}: {error}"
-            raise Problem(
-                "EXTENSION", what, "Correct extensions in the configuration.", Exit.BAD_CONFIGURATION
-            ) from error
-        if hasattr(module, "add_program"):
-            return cast(Programs, module)
-    what = f"no extension has programs; extensions: {', '.join(names) or 'none'}"
-    raise Problem("EXTENSION", what, "Add apps.extension to extensions in the configuration.", Exit.BAD_CONFIGURATION)
+    return cast(Programs, extension_with(names, "add_program", "programs"))
 
 
 def refused(error: ValueError) -> Problem:

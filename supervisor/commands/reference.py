@@ -21,7 +21,7 @@ MEANINGS = {
     Exit.FAILED: "It failed, or what was looked at is unhealthy; a job that was waited for failed.",
     Exit.USAGE: "The command line is wrong.",
     Exit.NOT_RUNNING: "No supervisor is running.",
-    Exit.NOT_FOUND: "There is no such job or program.",
+    Exit.NOT_FOUND: "There is no such job, program, user, token or member.",
     Exit.REFUSED: "The state of things does not allow it; a job that was waited for was cancelled.",
     Exit.DATABASE_UNREACHABLE: "The database cannot be reached.",
     Exit.PERMISSION: "This user may not do that.",

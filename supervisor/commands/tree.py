@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort
 
-from . import changes, configuration, database, doctor, jobs, output, processes, programs, status
+from . import audit, changes, configuration, database, doctor, jobs, members, output, processes, programs, status, tokens, users
 from .errors import report
 from .options import AsJson
 from .problems import Exit
@@ -48,7 +48,11 @@ processes.add_to(app)
 changes.add_to(app)
 status.add_to(app)
 app.add_typer(jobs.app, name="jobs")
+members.add_to(programs.app)
 app.add_typer(programs.app, name="programs")
+app.add_typer(users.app, name="users")
+app.add_typer(tokens.app, name="tokens")
+app.command()(audit.audit)
 app.add_typer(database.app, name="db")
 app.add_typer(configuration.app, name="config")
 doctor.add_to(app)

@@ -46,7 +46,7 @@ def imported_by(arguments: list[str], folder: Path) -> set[str]:
     return set(done.stderr.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["jobs", "enqueue", "--help"], ["version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["jobs", "enqueue", "--help"], ["tokens", "create", "--help"], ["version"]])
 def test_help_imports_nothing_that_takes_long(arguments: list[str], tmp_path: Path) -> None:
     assert imported_by(arguments, tmp_path) & HEAVY <= {"pydantic"}
 
@@ -64,6 +64,9 @@ def test_help_names_every_command(place: Place) -> None:
         "version",
         "jobs",
         "programs",
+        "users",
+        "tokens",
+        "audit",
         "db",
         "config",
     ):

@@ -100,6 +100,7 @@ def _create_statistics() -> None:
 
 
 INDEXES = [
+    ("jobqueue_without_key", ["id"], "status = 'pending' AND waits_for = 'key'"),
     ("jobqueue_pending", ["program_id", "id"], "status = 'pending'"),
     ("jobqueue_unsuccessful", ["program_id", "status", "id"], "status IN ('failed', 'cancelled')"),
 ]

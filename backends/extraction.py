@@ -1,0 +1,132 @@
+"""Taking secrets out of job parameters: which names are those of secrets, and what is left when they are gone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, case, func, null, or_
+
+MASK = "***"
+
+TELLTALES = ("token", "pass", "pwd", "secret", "bearer", "auth", "credential", "key", "service", "account")
+"""Every name of a secret has one of these in it. Looking for them costs next to nothing."""
+
+ESCAPE = "\\u00"
+"""JSON may spell the letters of a name so."""
+
+UNREADABLE = "(taken out: this was not JSON, and seemed to hold a secret)"
+WHOLE = "job_parameters"
+"""The name under which a text that is not JSON, and seems to hold a secret, is kept as a whole."""
+
+_LAST_WORDS = frozenset({
+    "token", "tokens", "bearer", "password", "passwords", "passwd", "pwd", "passphrase", "secret", "secrets",
+    "authorization", "credential", "credentials", "apikey", "apikeys", "accesstoken", "refreshtoken", "idtoken",
+    "clientsecret", "privatekey",
+})
+_LAST_TWO_WORDS = frozenset({
+    "private_key", "api_key", "secret_key", "access_key", "signing_key", "encryption_key", "service_account", "account_key",
+    "account_json", "account_info", "private_keys", "api_keys",
+})
+_HARMLESS = frozenset({
+    "page_token", "sync_token", "continuation_token", "change_token", "start_token", "cursor_token", "next_token",
+})
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+")
+_PLAIN = re.compile(r"[\w-]+")
+
+
+class Parted(NamedTuple):
+    """Parameters without their secrets, and these as text, by their paths: `drive.access_token`, `accounts[0].password`."""
+
+    kept: Any
+    secrets: dict[str, str]
+
+
+@lru_cache(4096)
+def names_a_secret(key: str) -> bool:
+    """Whether what stands under this key is a secret, however the words are joined; a page token is none."""
+    words = [word.lower() for word in _WORDS.findall(key)]
+    last, last_two = "".join(words[-1:]), "_".join(words[-2:])
+    return (last in _LAST_WORDS or last_two in _LAST_TWO_WORDS) and last_two not in _HARMLESS
+
+
+def may_hold_secrets(text: str) -> bool:
+    """A cheap look at JSON text: False means that no key in it names a secret."""
+    lowered = text.lower()
+    return any(word in lowered for word in TELLTALES) or ESCAPE in text
+
+
+def suspects(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """SQL for the text of a column if it may hold secrets, else NULL; so that other texts need not travel."""
+    lowered = func.lower(column)
+    return case((or_(*(lowered.contains(word, autoescape=True) for word in (*TELLTALES, ESCAPE))), column), else_=null())
+
+
+def part(parameters: Any) -> Parted:
+    """Take the secrets out of parameters, which stay as they are. What has no content (null, true, "") is no secret."""
+    found: dict[str, str] = {}
+    return Parted(_without(parameters, "", found), found)
+
+
+def part_text(text: str) -> tuple[str, dict[str, str]]:
+    """The same for JSON text as anybody may have written it; what is not JSON is taken out as a whole."""
+    try:
+        value, repeats = _read(text)
+        kept, found = part(value)
+        changed = bool(found) or repeats
+        return (json.dumps(kept) if changed else text), found
+    except (ValueError, RecursionError):
+        return UNREADABLE, {WHOLE: text}
+
+
+def masked(parameters: Any) -> Any:
+    """Parameters for people: secrets that nobody has taken out yet are masked."""
+    if isinstance(parameters, dict):
+        return {key: MASK if _is_secret(key, value) else masked(value) for key, value in parameters.items()}
+    return [masked(value) for value in parameters] if isinstance(parameters, list) else parameters
+
+
+def _read(text: str) -> tuple[Any, bool]:
+    """The value, and whether an object had a key twice: readers see the last one, the text holds both."""
+    repeats = False
+
+    def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal repeats
+        found = dict(pairs)
+        repeats = repeats or len(found) < len(pairs)
+        return found
+
+    return json.loads(text, object_pairs_hook=read), repeats
+
+
+def _without(value: Any, path: str, found: dict[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        kept = {}
+        for key, inner in value.items():
+            where = _joined(path, str(key))
+            if _is_secret(key, inner):
+                found[where] = inner if isinstance(inner, str) else json.dumps(inner)
+            else:
+                kept[key] = _without(inner, where, found)
+        return kept
+    if isinstance(value, list | tuple):
+        return [_without(inner, f"{path}[{index}]", found) for index, inner in enumerate(value)]
+    return value
+
+
+def _is_secret(key: object, value: object) -> bool:
+    """Numbers of tokens or secrets are none; one password that is a number is one."""
+    if not isinstance(key, str) or value is None or isinstance(value, bool) or value in ("", [], {}):
+        return False
+    if not names_a_secret(key):
+        return False
+    return not (isinstance(value, int | float) and key.lower().endswith("s"))
+
+
+def _joined(path: str, key: str) -> str:
+    if not _PLAIN.fullmatch(key):
+        return f"{path}[{json.dumps(key)}]"
+    return f"{path}.{key}" if path else key
