@@ -71,7 +71,7 @@ def fuzz(folder: Path, url: str, minutes: float, seed: int) -> int:
     (folder / "jobqueue.yaml").write_text(CONFIGURATION.format(url=url, port=port))
     with serving(folder, port) as server:
         before = server.memory_info().rss
-        code = ask(f"http://127.0.0.1:{port}", token, minutes, seed)
+        code = ask(folder, f"http://127.0.0.1:{port}", token, minutes, seed)
         answers = httpx2.get(f"http://127.0.0.1:{port}/livez").status_code
         grown = (server.memory_info().rss - before) / 2**20
     log = (folder / "log").read_text(errors="replace")
@@ -123,7 +123,7 @@ def is_up(port: int) -> bool:
         return False
 
 
-def ask(address: str, token: str, minutes: float, seed: int) -> int:
+def ask(folder: Path, address: str, token: str, minutes: float, seed: int) -> int:
     """Have schemathesis ask for so many minutes; returns its exit code."""
     return subprocess.run(
         [
@@ -133,6 +133,7 @@ def ask(address: str, token: str, minutes: float, seed: int) -> int:
             "--header", f"Authorization: Bearer {token}", "--generation-database", "none", "--no-color",
         ],
         check=False,
+        cwd=folder,
     ).returncode
 
 
