@@ -42,6 +42,7 @@ from .job import (
     legal_before,
 )
 from .keys import KeyProblem, add_key, new_key
+from .measures import Measures
 from .migrate import Migration, check, current, head, upgrade, upgrade_sql
 from .operating import CancelAnswer, RetryAnswer
 from .queue import Cycle, Death, Queue, Renewed
@@ -59,6 +60,19 @@ from .secrets import (
 )
 from .sqlite import UnsafeFilesystem, checkpoint, filesystem_of, refuse_networked, safe_for_wal
 from .statements import later
+from .statistics import (
+    ATTEMPTS,
+    BUCKET_LABELS,
+    BUCKETS,
+    DATABASE_ERRORS,
+    DURATIONS,
+    RECLAIMED,
+    RESTARTS,
+    TOTAL_SECONDS,
+    WAITS,
+    Sum,
+    Sums,
+)
 from .tables import (
     Moment,
     api_tokens,
@@ -71,7 +85,6 @@ from .tables import (
     metadata,
     now,
     programs,
-    statistics,
     users,
 )
 from .wakeups import Watch, watch
@@ -92,9 +105,18 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f".{_LAZY[name]}", __name__), name)
 
 __all__ = [
+    "ATTEMPTS",
+    "BUCKETS",
+    "BUCKET_LABELS",
+    "DATABASE_ERRORS",
+    "DURATIONS",
     "EVERYTHING",
     "FINAL",
     "MOVES",
+    "RECLAIMED",
+    "RESTARTS",
+    "TOTAL_SECONDS",
+    "WAITS",
     "AnySession",
     "AttemptView",
     "AuditEntry",
@@ -115,6 +137,7 @@ __all__ = [
     "Kind",
     "LaneDisagreement",
     "LeaseLost",
+    "Measures",
     "Migration",
     "Moment",
     "Move",
@@ -132,6 +155,8 @@ __all__ = [
     "Settled",
     "Stale",
     "Status",
+    "Sum",
+    "Sums",
     "SupervisorReport",
     "SupervisorView",
     "UnsafeFilesystem",
@@ -179,7 +204,6 @@ __all__ = [
     "session_of",
     "sqlite_file",
     "stale_leases",
-    "statistics",
     "store_secret",
     "upgrade",
     "upgrade_sql",

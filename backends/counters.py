@@ -23,6 +23,9 @@ Moves = Counter[tuple[int, str]]
 WAITING = {"time": "scheduled", "lane": "waiting"}
 """The counter of the jobs that wait for each of these reasons."""
 
+ONLY_GROW = ("removed", "discarded")
+"""The counters of what happened, which no row tells any more: jobs that were pruned, and ends as failed."""
+
 LONGEST_RECOUNT = 3600.0
 """Seconds for reading every row once."""
 
@@ -99,10 +102,11 @@ def recount(engine: Engine) -> None:
 
 def append_differences() -> Insert:
     """The statement that appends, for each counter, what it lacks or has too much."""
-    told = [
-        select(table.c.program_id, table.c.counter, -amount)
-        for table, amount in ((counts, counts.c.total), (count_deltas, count_deltas.c.change))
-    ]
+    told = []
+    for table, amount in ((counts, counts.c.total), (count_deltas, count_deltas.c.change)):
+        told.append(select(table.c.program_id, table.c.counter, -amount).where(table.c.counter.not_in(ONLY_GROW)))
+        # How many were ever created stays: what is not there any more was removed, by whomever.
+        told.append(select(table.c.program_id, literal("removed"), amount).where(table.c.counter == "created"))
     found = union_all(*_what_the_rows_say(), *told).subquery("found")
     program_id, counter, number = found.c
     difference = func.sum(number)
@@ -123,6 +127,7 @@ def _what_the_rows_say() -> list[Select[Any]]:
     of = kinds.c
     return [
         select(of.program_id, literal("created").label("counter"), of.number.label("number")),
+        select(of.program_id, literal("removed"), -of.number),
         select(of.program_id, of.status, of.number).where(of.status.in_([status.value for status in sorted(FINAL)])),
         *(select(of.program_id, literal(name), of.number).where(of.reason == reason) for reason, name in WAITING.items()),
     ]

@@ -29,12 +29,26 @@ LONGEST_WAIT = 10 * 366 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """One attempt that was ended: the job's new status, and what the attempt came to."""
+    """One attempt that was ended: the job's new status, what the attempt came to, and whose it was."""
 
     job_id: int
     status: Status
     kind: Kind
-    reason: str = ""
+    reason: str
+    job_type: str
+    program_id: int
+    lease: int
+    locked_by: str
+
+    @property
+    def process_id(self) -> str:
+        """The name of the worker that held the job."""
+        return self.locked_by.rpartition(":")[0]
+
+    @property
+    def was_started(self) -> bool:
+        """False for a job that was only given back, before anything was done for it."""
+        return self.kind is not Kind.RELEASED or bool(self.reason)
 
 
 def end(
@@ -51,13 +65,16 @@ def end(
         outcome = outcome_of(row)
         decision = decide(_counters(row), outcome, policies.get(row.job_type, RetryPolicy()), random)
         _write(connection, row, decision)
-        settled.append(Settled(row.id, decision.status, outcome.kind, outcome.reason))
-        if outcome.kind is not Kind.COMPLETED and not _left_no_trace(outcome):
+        one = _settled(row, decision, outcome)
+        settled.append(one)
+        if outcome.kind is not Kind.COMPLETED and one.was_started:
             attempts.append(_attempt(row, outcome))
         if decision.status in FINAL:
             moves[row.program_id, decision.status] += 1
         else:
             note_wait(moves, row.program_id, None, _reason_to_wait(row, decision.after))
+        if decision.status is Status.FAILED:
+            moves[row.program_id, "discarded"] += 1
     if attempts:
         connection.execute(insert(job_attempts).values(ended_at=now()), attempts)
     delete_of_jobs(connection, [one.job_id for one in settled if one.status in FINAL and one.job_id in holders])
@@ -70,9 +87,10 @@ def _counters(row: AnyRow) -> Counters:
     return Counters(row.retry_count, row.max_retries, row.interruptions, row.cancel_requested_at is not None)
 
 
-def _left_no_trace(outcome: Outcome) -> bool:
-    """A job given back before it was started had no attempt to speak of."""
-    return outcome.kind is Kind.RELEASED and not outcome.reason
+def _settled(row: AnyRow, decision: Decision, outcome: Outcome) -> Settled:
+    return Settled(
+        row.id, decision.status, outcome.kind, outcome.reason, row.job_type, row.program_id, row.lease, row.locked_by
+    )
 
 
 def _write(connection: Connection, row: AnyRow, decision: Decision) -> None:

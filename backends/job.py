@@ -78,6 +78,15 @@ class Job(NamedTuple):
     job_parameters: str | None
     checkpoint: str | None
     holds_secrets: bool | None = None
+    scheduled_at: datetime | None = None
+    started_at: datetime | None = None
+
+    @property
+    def waited(self) -> float:
+        """Seconds from when it could have run, had a worker and its lane been free, to this claim; by the database's clock."""
+        if self.started_at is None:
+            return 0.0
+        return max(0.0, (self.started_at - max(self.created_at, self.scheduled_at or self.created_at)).total_seconds())
 
     @property
     def parameters(self) -> dict[str, Any]:

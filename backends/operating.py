@@ -160,6 +160,7 @@ def prune(connection: Connection, retention: Mapping[Status, float], batch: int,
     delete_of_jobs(connection, [row.id for row in gone if row.holds_secrets])
     changes = Counter((row.program_id, str(row.status)) for row in gone)
     changes.update(Counter((row.program_id, "created") for row in gone))
-    tally(connection, {key: -n for key, n in changes.items()})
+    removed = Counter((row.program_id, "removed") for row in gone)
+    tally(connection, {**{key: -n for key, n in changes.items()}, **removed})
     finished = len(looked_at) < batch or bool(looked_at[-1].young)
     return len(gone), 0 if finished else looked_at[-1].id

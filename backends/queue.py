@@ -25,11 +25,13 @@ from .engine import as_unavailable
 from .enqueueing import Insertion
 from .fleet import JobTypeFacts, SupervisorReport, SupervisorView
 from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
+from .measures import Measures, measure
 from .operating import CancelAnswer, RetryAnswer, cancel, prune, retry
 from .reading import AttemptView, Counts, JobPage, JobView
 from .scope import EVERYTHING, Scope
 from .secrets import sweep_secrets
 from .sqlite import boot_clock
+from .statistics import Sum, record
 from .tables import indexing_jobs
 
 job = indexing_jobs.c
@@ -57,7 +59,7 @@ class Cycle(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """What is known of a worker that died: its claim tags, the job it ran (0: none) and how that attempt ended."""
+    """What is known of a worker that died: its claim tags, the job it ran (0: none), how that attempt ended, and its pid."""
 
     tags: tuple[str, ...]
     job_id: int
@@ -65,6 +67,7 @@ class Death:
     kind: Kind
     reason: str
     detail: str = ""
+    pid: int | None = None
 
 
 class Queue:
@@ -336,6 +339,16 @@ class Queue:
     def supervisors(self, within: float = 86_400.0) -> Sequence[SupervisorView]:
         """The supervisors heard of within so many seconds."""
         return self.read(lambda connection: fleet.living(connection, within))
+
+    # Statistics
+
+    def record(self, additions: Mapping[Sum, float]) -> None:
+        """Add to the sums that `/metrics` shows. After an error that hid a success they are counted twice if repeated."""
+        self._write(lambda connection: record(connection, additions))
+
+    def measures(self, lock_timeout: float, heard_within: float = 600.0) -> Measures:
+        """The state of the whole installation; supervisors not heard of within `heard_within` seconds are left out."""
+        return self.read(lambda connection: measure(connection, lock_timeout, heard_within, self._boot()))
 
     # Reading
 

@@ -219,8 +219,11 @@ count_deltas = Table(
     Column("counter", String, nullable=False),
     Column("change", BigInteger, nullable=False),
 )
-"""Changes of the counters `created`, `completed`, `failed`, `cancelled`, and of `scheduled` (waits for its time) and `waiting`
-(for its lane), which go down again; whoever makes them appends, maintenance folds."""
+"""Changes of the counters; whoever makes them appends, maintenance folds.
+
+`created`, `completed`, `failed`, `cancelled`, and among the pending `scheduled` (waits for its time) and `waiting` (for its lane)
+say how many jobs there are. `removed` and `discarded` only grow: jobs that were pruned, and ends as `failed`.
+"""
 
 counts = Table(
     "jobqueue_counts",

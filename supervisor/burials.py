@@ -64,7 +64,7 @@ def bury(
     tags = tuple(f"{process_id}:{claim.nonce.decode()}" for claim in claims)
     job_id, lease = (activity.job_id, activity.lease) if in_hand else (0, 0)
     had_a_job = in_hand or activity.phase == Phase.SETTLING
-    return Burial(process_id, pid, reason, Death(tags, job_id, lease, kind, reason), had_a_job)
+    return Burial(process_id, pid, reason, Death(tags, job_id, lease, kind, reason, pid=pid), had_a_job)
 
 
 def _last_words(ending: Ending, out_of_memory: bool) -> str:
@@ -83,6 +83,7 @@ def as_message(death: Death) -> dict[str, Any]:
         "kind": death.kind.value,
         "reason": death.reason,
         "detail": death.detail,
+        "pid": death.pid,
     }
 
 
@@ -95,4 +96,5 @@ def from_message(message: dict[str, Any]) -> Death:
         kind=Kind(message["kind"]),
         reason=message["reason"],
         detail=message["detail"],
+        pid=message["pid"],
     )

@@ -187,9 +187,8 @@ class Crew:
     def _act_on(self, place: Place, worker: Worker, verdict: Verdict, limits: Limits, now: float) -> None:
         if worker.verdict is None or worker.verdict.ground is Ground.DRAIN:
             worker.verdict = verdict
-        tell(
-            WorkerOverdue(place.process_id, worker.child.pid, str(verdict.ground), verdict.reason, verdict.job_id)
-        )
+        job = verdict.job_id or None, verdict.lease or None
+        tell(WorkerOverdue(place.process_id, worker.child.pid, str(verdict.ground), verdict.reason, *job))
         if verdict.ground not in GENTLE:
             _kill(worker)
             return
@@ -264,8 +263,8 @@ class Crew:
         if as_told:
             tell(WorkerStopped(burial.process_id, burial.pid, burial.reason))
         else:
-            death = burial.death
-            tell(WorkerLost(burial.process_id, burial.pid, burial.reason, death.job_id, death.lease))
+            job = burial.death.job_id or None, burial.death.lease or None
+            tell(WorkerLost(burial.process_id, burial.pid, burial.reason, *job))
 
     def crash_looping(self, policy: RestartPolicy, now: float) -> bool:
         """True once starting more workers is useless."""

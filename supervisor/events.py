@@ -134,7 +134,8 @@ class WorkerOverdue(Event):
     pid: int
     cause: str
     reason: str
-    job_id: int
+    job_id: int | None
+    attempt: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +147,8 @@ class WorkerLost(Event):
     process_id: str
     pid: int
     reason: str
-    job_id: int
-    lease: int
+    job_id: int | None
+    attempt: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,11 @@ class JobReclaimed(Event):
     name = "job.reclaimed"
     level = logging.WARNING
     job_id: int
+    job_type: str
+    program_id: int
+    attempt: int
+    process_id: str
+    pid: int | None
     status: str
     outcome: str
     reason: str

@@ -24,6 +24,7 @@ from .limits import NEVER
 from .lookout import Lookout
 from .outages import Outages
 from .renewal import RenewalThread
+from .tallies import RECORD_EVERY, Tallies
 
 PRUNE_EVERY = 60.0
 PRUNE_AT_ONCE = 500
@@ -54,8 +55,10 @@ def run(
     options = plan.maintenance_engine_options(settings)
     queues = [Queue(open_engine(settings.database_url, **options), plan.policies_of(settings)) for _ in range(2)]
     random = Random()
-    renewal = RenewalThread(queues[1], board, process_ids, identity.pid, plan.limits_of(settings), random)
     maintenance = Maintenance(settings, identity, board, process_ids, wakes, channel, queues[0], random)
+    renewal = RenewalThread(
+        queues[1], board, process_ids, identity.pid, plan.limits_of(settings), random, maintenance.tallies.sums
+    )
     renewal.start()
     try:
         return maintenance.run()
@@ -88,7 +91,8 @@ class Maintenance:
         self._channel, self._queue = channel, queue
         self._limits = plan.limits_of(settings)
         self._lookout = Lookout(board, process_ids, identity.pid)
-        self._outages = Outages("maintenance", 5.0, random)
+        self.tallies = Tallies(queue)
+        self._outages = Outages("maintenance", 5.0, random, self.tallies.sums)
         self._hints = Hints(queue.engine)
         self._deaths: dict[int, Death] = {}
         self._outstanding: dict[str, float] = {}
@@ -111,6 +115,7 @@ class Maintenance:
             self._fold,
             Chore(self._checkpoint, TIDY_EVERY, wanted=lambda: queue.engine.dialect.name == "sqlite"),
             self._prune,
+            Chore(self.tallies.record, RECORD_EVERY, wanted=lambda: bool(self.tallies.sums)),
         ]
 
     def run(self) -> int:
@@ -137,7 +142,9 @@ class Maintenance:
         for message in self._channel.receive():
             if "death" in message:
                 self._deaths[message["death"]] = from_message(message)
-            self._status = message.get("status", self._status)
+            if "status" in message:
+                self._status = message["status"]
+                self.tallies.hear(self._status)
             self._order = message.get("order", self._order)
 
     def _look(self) -> None:
@@ -178,7 +185,7 @@ class Maintenance:
         while self._deaths:
             number = next(iter(self._deaths))
             death = self._deaths[number]
-            self._reclaimed(self._queue.reclaim(death))
+            self._reclaimed(self._queue.reclaim(death), death.pid)
             del self._deaths[number]
             self._channel.send({"confirms": number})
             self._expect(*death.tags)
@@ -194,9 +201,11 @@ class Maintenance:
     def _reclaim_expired(self) -> None:
         self._reclaimed(self._queue.reclaim_expired(self._settings.lock_timeout))
 
-    def _reclaimed(self, settled: Sequence[Settled]) -> None:
+    def _reclaimed(self, settled: Sequence[Settled], pid: int | None = None) -> None:
+        self.tallies.reclaimed(settled)
         for each in settled:
-            tell(JobReclaimed(each.job_id, str(each.status), str(each.kind), each.reason))
+            job = each.job_id, each.job_type, each.program_id, each.lease
+            tell(JobReclaimed(*job, each.process_id, pid, str(each.status), str(each.kind), each.reason))
         if settled:
             self._wake(len(settled))
             self._admit.due_at = 0.0
@@ -261,13 +270,14 @@ class Maintenance:
     # The end
 
     def _leave(self) -> int:
-        """The supervisor lets it go: everything outstanding is given back first."""
+        """The supervisor lets it go: everything outstanding is given back first, and everything counted written down."""
         if self._order == "leave":
             deadline = boot_time() + LAST_TRY
             while not self._give_back_everything("handed back: its supervisor stopped") and boot_time() < deadline:
                 self._beat()
                 select.select([], [], [], 0.1)
             self._outages.ask(lambda: self._queue.forget(self._identity.id))
+        self._outages.ask(self.tallies.record)
         return 0
 
     def _end_with_the_supervisor(self) -> int:
@@ -278,6 +288,7 @@ class Maintenance:
             select.select([], [], [], 0.01)
         while not self._give_back_everything("its supervisor died", interrupted=True) and boot_time() < deadline:
             select.select([], [], [], 0.1)
+        self._outages.ask(self.tallies.record)
         tell(SupervisorVanished(workers))
         return 0
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from backends import DatabaseUnavailable
+from backends import DATABASE_ERRORS, DatabaseUnavailable, Sums
 from workers import boot_time
 
 from .events import DatabaseBack, DatabaseLost, tell
 
 
 class Outages:
-    """Remembers since when the database has been away, and when it is worth asking again."""
+    """Remembers since when the database has been away, and when it is worth asking again; `sums` counts every failure."""
 
-    def __init__(self, seen_by: str, longest_pause: float, random: Random) -> None:
-        self._seen_by, self._longest_pause, self._random = seen_by, longest_pause, random
+    def __init__(self, seen_by: str, longest_pause: float, random: Random, sums: Sums) -> None:
+        self._seen_by, self._longest_pause, self._random, self._sums = seen_by, longest_pause, random, sums
         self._since: float | None = None
         self._pause = 0.0
         self.ask_again_at = 0.0
@@ -32,6 +32,7 @@ class Outages:
 
     def _gone(self, reason: str) -> None:
         now = boot_time()
+        self._sums.add(DATABASE_ERRORS, label=self._seen_by)
         if self._since is None:
             self._since = now
             tell(DatabaseLost(self._seen_by, reason))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from backends import Queue, Renewed
+from backends import Queue, Renewed, Sums
 from workers import Activity, Board, CancelRequest, Claim, ClaimState, Phase, Renewal, Slot, boot_time
 
 from .limits import Limits
@@ -31,12 +31,13 @@ class RenewalThread(threading.Thread):
     """Renews each `heartbeat_interval`, with a connection of its own, so that nothing slow delays a heartbeat."""
 
     def __init__(
-        self, queue: Queue, board: Board, process_ids: Sequence[str], supervisor: int, limits: Limits, random: Random
+        self, queue: Queue, board: Board, process_ids: Sequence[str], supervisor: int, limits: Limits, random: Random,
+        sums: Sums,
     ) -> None:
         super().__init__(name="jobqueue-renewal", daemon=True)
         self._queue, self._board, self._process_ids, self._limits = queue, board, process_ids, limits
         self._lookout = Lookout(board, process_ids, supervisor)
-        self._outages = Outages("renewal", min(5.0, limits.heartbeat_interval), random)
+        self._outages = Outages("renewal", min(5.0, limits.heartbeat_interval), random, sums)
         self._over = threading.Event()
         self._tick = 0
 

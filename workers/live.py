@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -46,7 +47,8 @@ class LiveContext:
         if self._log is None:
             job = self.job
             self._log = structlog.get_logger("jobqueue.handler").bind(
-                job_id=job.id, job_type=job.job_type, program_id=job.program_id, attempt=job.lease
+                job_id=job.id, job_type=job.job_type, program_id=job.program_id, attempt=job.lease,
+                process_id=self._tag.rpartition(":")[0], pid=os.getpid(),
             )
         return self._log
 

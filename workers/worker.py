@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -22,9 +23,13 @@ from .ledger import Ledger
 from .live import LiveContext
 from .pace import next_size, to_keep
 from .slot import Activity, Order, Phase, Slot, boot_time
+from .tallies import Tallies
 from .verdicts import outcome_of, stopped
 
 COMPLETED = Outcome(Kind.COMPLETED)
+ENDED: dict[Kind, str] = {kind: f"job.{kind}" for kind in Kind if kind is not Kind.CRASHED}
+"""The name of the event for each way in which an attempt ends before its worker's eyes."""
+
 ADMIT_EVERY = 4
 """Every so many looks a worker that nobody woke admits for itself all the same: maintenance may be away."""
 
@@ -72,6 +77,8 @@ class Worker:
         self._batch: Batch | None = None
         self._admitting = True
         self._polls = 0
+        # Asked once: a line a job, even one that is not written, costs as much as a short job.
+        self._talkative = logging.getLogger("jobqueue.worker").isEnabledFor(logging.DEBUG)
 
     def run(self) -> int:
         """Work until told to leave."""
@@ -95,6 +102,7 @@ class Worker:
         self._types = tuple(self._handlers)
         engine = open_engine(self._settings.database_url, **self._settings.engine_options)
         self._queue = Queue(engine, self._settings.policies, self._random)
+        self._tallies = Tallies(self._queue.record)
 
     def _on_term(self, number: int, frame: object) -> None:
         self._told_to_leave = True
@@ -116,17 +124,19 @@ class Worker:
         try:
             cycle = self._queue.settle_and_claim(self._ledger.tag, finished, tag, self._types, self._size, self._admitting)
         except DatabaseUnavailable as error:
-            self._log.warning("database.unavailable", reason=str(error))
+            self._unavailable(error)
             self._ledger.in_doubt()
             self._settle_all(batch, finished)
             return None
         self._ledger.granted(bool(cycle.claimed))
-        self._report_lost(cycle.lost)
+        self._settled(finished, cycle.lost)
         self._batch = self._hold(tag, cycle.claimed) if cycle.claimed else None
         return self._batch
 
     def _hold(self, tag: str, claimed: list[Job]) -> Batch:
         """Take the claim's jobs in hand; what may not be held together with them goes back at once."""
+        self._tallies.claimed(claimed)
+        self._tell_claimed(claimed)
         keep = to_keep(claimed)
         batch = Batch(tag, claimed[:keep])
         if keep < len(claimed):
@@ -142,13 +152,12 @@ class Worker:
             self._enter(Phase.SETTLING)
             try:
                 lost = self._queue.settle(batch.tag, finished)
-                self._report_lost([] if in_doubt else lost)
+                self._settled(finished, [] if in_doubt else lost)
                 break
             except DatabaseUnavailable:
                 in_doubt = True
             if boot_time() + wait > self._ledger.fenced_at():
-                self._log.error("jobs.not_settled", jobs=[job.id for job, _ in finished])
-                self._ledger.give_up()
+                self._give_up(finished)
                 break
             time.sleep(self._random.uniform(wait / 2, wait))
             wait = min(2 * wait, 1.0)
@@ -158,14 +167,26 @@ class Worker:
     def _relieve(self, batch: Batch, finished: Finished) -> None:
         """Settle part of a batch while it is worked off; also called in the helper's thread."""
         try:
-            self._report_lost(self._queue.settle(batch.tag, finished))
+            self._settled(finished, self._queue.settle(batch.tag, finished))
         except DatabaseUnavailable as error:
             batch.put_back(finished)
-            self._log.warning("database.unavailable", reason=str(error))
+            self._unavailable(error)
 
-    def _report_lost(self, lost: list[Job]) -> None:
+    def _settled(self, finished: Finished, lost: list[Job]) -> None:
         for job in lost:
             self._log.warning("job.lease_lost", **_named(job))
+        self._tallies.settled(finished, lost)
+
+    def _give_up(self, finished: Finished) -> None:
+        """Leave the jobs to maintenance, which gives them back."""
+        for job, _ in finished:
+            self._log.error("job.not_settled", **_named(job))
+        self._tallies.given_up(finished)
+        self._ledger.give_up()
+
+    def _unavailable(self, error: DatabaseUnavailable) -> None:
+        self._log.warning("database.unavailable", reason=str(error))
+        self._tallies.database_failed()
 
     # Run
 
@@ -196,10 +217,19 @@ class Worker:
         context = LiveContext(
             self._queue, self._slot, batch.tag, job, deadline, self._enter, self._leaving, self._ledger.fenced_at
         )
+        began = time.monotonic()
         outcome = _run(self._handlers[job.job_type], context)
+        self._tallies.ran(job, time.monotonic() - began)
         if outcome is not COMPLETED or batch.single:
-            self._log.info(f"job.{outcome.kind}", **_named(job), reason=outcome.reason or None)
+            self._log.info(ENDED[outcome.kind], **_named(job), reason=outcome.reason or None)
+        elif self._talkative:
+            self._log.debug(ENDED[outcome.kind], **_named(job))
         return outcome
+
+    def _tell_claimed(self, claimed: list[Job]) -> None:
+        if self._talkative:
+            for job in claimed:
+                self._log.debug("job.claimed", **_named(job))
 
     # Rest and leave
 
@@ -224,6 +254,7 @@ class Worker:
             waiting = handed_back(self._batch.take_waiting())
             self._settle_all(self._batch, self._batch.take_finished() + waiting)
         self._enter(Phase.LEAVING)
+        self._tallies.leave()
         self._queue.engine.dispose()
 
     def _enter(self, phase: Phase) -> None:
