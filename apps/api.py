@@ -10,7 +10,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
-from .http import indexing, jobs, openapi, probes, problems, processor
+from .http import docs, indexing, jobs, openapi, probes, problems, processor
 from .http.callers import Callers
 from .http.connections import guard
 from .http.limits import Limits
@@ -35,13 +35,13 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
 
 def make_api(services: Services | None = None) -> FastAPI:
     """The application; `services` replaces the ones that the configuration file gives. Their processor lives with it."""
-    app = FastAPI(title="jobqueue", lifespan=_life)
+    app = FastAPI(docs_url=None, redoc_url=None, lifespan=_life)
     app.state.services = services or Services()
     app.state.callers = Callers(app.state.services)
     app.state.probing = CapacityLimiter(PROBES)
     problems.install(app)
     openapi.describe(app)
-    for routes in (jobs, processor, indexing, probes):
+    for routes in (jobs, processor, indexing, probes, docs):
         app.include_router(routes.router)
     app.add_middleware(Limits, settings=lambda: app.state.services.api)
     return app

@@ -36,9 +36,13 @@ def insert_jobs(connection: Connection, jobs: Sequence[NewJob]) -> list[int]:
 
 
 class Insertion:
-    """Jobs as they will be inserted; secrets among their parameters go where they belong. Raises `BadParameters`."""
+    """Jobs as they will be inserted; secrets among their parameters go where they belong. Raises `BadParameters`.
+
+    `repeated` says, once they are inserted, which of them, by their place, were there already.
+    """
 
     def __init__(self, jobs: Sequence[NewJob]) -> None:
+        self.repeated: set[int] = set()
         self._secrets: dict[int, dict[str, str]] = {}
         self._rows = [self._row(index, new) for index, new in enumerate(jobs)]
         self._unique = any(new.unique_key is not None for new in jobs)
@@ -52,21 +56,21 @@ class Insertion:
         """Insert them, and return their ids in order. Raises `KeyProblem` before anything is inserted."""
         if self._secrets:
             keyring_of(connection).ring()
-        ids, repeated = self._insert(connection)
+        ids = self._insert(connection)
         if self._secrets:
-            keep_for_jobs(connection, {ids[i]: found for i, found in self._secrets.items() if i not in repeated})
+            keep_for_jobs(connection, {ids[i]: found for i, found in self._secrets.items() if i not in self.repeated})
         return ids
 
-    def _insert(self, connection: Connection) -> tuple[list[int], set[int]]:
-        """The ids, and which of the jobs, by their place, were there already."""
+    def _insert(self, connection: Connection) -> list[int]:
         rows = self._rows
         if self._unique:
             answers = [_insert_unique(connection, row) for row in rows]
-            return [job_id for job_id, _ in answers], {i for i, (_, is_new) in enumerate(answers) if not is_new}
+            self.repeated = {i for i, (_, is_new) in enumerate(answers) if not is_new}
+            return [job_id for job_id, _ in answers]
         if len(rows) == 1:
-            return [int(connection.execute(_single(), rows[0]).scalar_one())], set()
+            return [int(connection.execute(_single(), rows[0]).scalar_one())]
         insert_many = _insert_many_on_sqlite if one_writer(connection) else _insert_many_on_postgres
-        return insert_many(connection, rows), set()
+        return insert_many(connection, rows)
 
     def _row(self, index: int, new: NewJob) -> dict[str, Any]:
         text = parameters_text(new.parameters)

@@ -50,6 +50,13 @@ class Renewed(NamedTuple):
     cancel_requested: bool
 
 
+class Enqueued(NamedTuple):
+    """The id of a job that was added, or, when it is not new, of the one that had its unique key."""
+
+    id: int
+    is_new: bool
+
+
 class Cycle(NamedTuple):
     """What one settle-and-claim did: attempts whose lease was lost (nothing of theirs was written), and the new claims."""
 
@@ -99,6 +106,12 @@ class Queue:
             return self._write(insertion.insert)
         with as_unavailable(), self._autocommit.connect() as own:  # one statement needs no BEGIN and no COMMIT of its own
             return insertion.insert(own)
+
+    def enqueue_once(self, new: NewJob, connection: Connection) -> Enqueued:
+        """Add a job in the caller's transaction, unless its unique key is taken; says which. Raises as `enqueue` does."""
+        insertion = Insertion([new])
+        [job_id] = insertion.insert(connection)
+        return Enqueued(job_id, is_new=not insertion.repeated)
 
     # The worker's verbs
 

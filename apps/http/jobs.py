@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from starlette.responses import Response
 
-from backends import CancelAnswer, JobView, NewJob, Queue, RetryAnswer, Role, indexing_jobs
+from backends import CancelAnswer, JobView, NewJob, Queue, RetryAnswer, Role
 
-from ..access.audit import record
 from .answers import NOT_MODIFIED, once, polled
 from .bodies import StrictRoute
 from .callers import Caller, CallerOf
 from .kinds import JobId, ProgramId
 from .models import (
+    UNSAID,
     Attempt,
     Because,
     Changed,
@@ -29,6 +29,7 @@ from .models import (
     StatusAnswer,
     columns,
 )
+from .notes import note
 from .openapi import also, refusals
 from .paging import cursor_of, read_cursor
 from .permission import program_of, require
@@ -37,9 +38,6 @@ from .processor import state_of
 from .services import services_of
 
 router = APIRouter(prefix="/job-queue", tags=["jobs"], route_class=StrictRoute)
-
-job = indexing_jobs.c
-
 
 @router.get("/status", response_model=StatusAnswer, responses=NOT_MODIFIED | refusals())
 def status(request: Request, caller: CallerOf) -> Response:
@@ -95,23 +93,13 @@ def add_job(request: Request, caller: CallerOf, wanted: JobRequest) -> Response:
     with services.change() as connection:
         require(connection, caller, wanted.program_id, Role.OPERATOR)
         new = _new_job(caller, wanted)
-        existing = _with_key(connection, new)
-        [job_id] = services.queue.enqueue([new], connection) if existing is None else [existing]
-        if existing is None:
-            record(
-                connection,
-                caller.name,
-                caller.via,
-                "job.create",
-                user_id=caller.user_id,
-                program_id=new.program_id,
-                job_id=job_id,
-                reason=wanted.reason,
-            )
-        job = services.queue.get(job_id, connection=connection)
+        added = services.queue.enqueue_once(new, connection)
+        if added.is_new:
+            note(connection, caller, "job.create", wanted.reason, new.program_id, added.id)
+        job = services.queue.get(added.id, connection=connection)
     if job is None:
         raise NotFound
-    return once(JobAnswer.of(job), 201 if existing is None else 200, {"Location": _place_of(request, job)})
+    return once(JobAnswer.of(job), 201 if added.is_new else 200, {"Location": _place_of(request, job)})
 
 
 def _new_job(caller: Caller, wanted: JobRequest) -> NewJob:
@@ -136,13 +124,6 @@ def _user_of(caller: Caller, wanted: JobRequest) -> int | None:
     return wanted.user_id
 
 
-def _with_key(connection: Connection, new: NewJob) -> int | None:
-    if new.unique_key is None:
-        return None
-    same = select(job.id).where(job.program_id == new.program_id, job.unique_key == new.unique_key)
-    return connection.execute(same).scalar()
-
-
 def _place_of(request: Request, job: JobView) -> str:
     path = request.app.url_path_for("show_job", program_id=str(job.program_id), job_id=str(job.id))
     return str(request.scope.get("root_path", "")) + str(path)
@@ -153,7 +134,7 @@ def _place_of(request: Request, job: JobView) -> str:
     response_model=JobChange,
     responses=also(202, JobChange, "It runs: it was asked to stop, and will be made to.") | refusals(403, 404, 409),
 )
-def cancel_job(request: Request, caller: CallerOf, job_id: JobId, because: Because | None = None) -> Response:
+def cancel_job(request: Request, caller: CallerOf, job_id: JobId, because: Because = UNSAID) -> Response:
     """Cancel a queued job at once; ask a running one to stop."""
     services, scope = services_of(request), caller.scope(Role.OPERATOR)
     with services.change() as connection:
@@ -163,13 +144,13 @@ def cancel_job(request: Request, caller: CallerOf, job_id: JobId, because: Becau
             raise NotFound
         if answer is CancelAnswer.FINAL:
             raise Conflict("The job is over already; there is nothing to cancel.")
-        _note(connection, caller, "job.cancel", program_id, job_id, because)
+        note(connection, caller, "job.cancel", because.reason, program_id, job_id)
     done = JobChange(job_id=job_id, answer=Changed(answer.value))
     return once(done, 202 if answer is CancelAnswer.ASKED else 200)
 
 
 @router.post("/jobs/{job_id}/retry", response_model=JobChange, responses=refusals(403, 404, 409))
-def retry_job(request: Request, caller: CallerOf, job_id: JobId, because: Because | None = None) -> Response:
+def retry_job(request: Request, caller: CallerOf, job_id: JobId, because: Because = UNSAID) -> Response:
     """Put a job that is over back into the queue, with all its retries."""
     services, scope = services_of(request), caller.scope(Role.OPERATOR)
     with services.change() as connection:
@@ -179,20 +160,5 @@ def retry_job(request: Request, caller: CallerOf, job_id: JobId, because: Becaus
             raise NotFound
         if answer is RetryAnswer.ACTIVE:
             raise Conflict("The job is pending or running; there is nothing to retry.")
-        _note(connection, caller, "job.retry", program_id, job_id, because)
+        note(connection, caller, "job.retry", because.reason, program_id, job_id)
     return once(JobChange(job_id=job_id, answer=Changed.RETRIED))
-
-
-def _note(
-    connection: Connection, caller: Caller, action: str, program_id: int, job_id: int, because: Because | None
-) -> None:
-    record(
-        connection,
-        caller.name,
-        caller.via,
-        action,
-        user_id=caller.user_id,
-        program_id=program_id,
-        job_id=job_id,
-        reason=because.reason if because else None,
-    )

@@ -46,6 +46,10 @@ class Because(Given):
     reason: Annotated[Text, Field(max_length=2_000)] | None = None
 
 
+UNSAID = Because()
+"""No body at all."""
+
+
 class JobRequest(Given):
     """A job to add. `user_id` is the caller's; an administrator may name another, or none with null."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,6 +11,8 @@ from pydantic import BaseModel
 
 from .mistakes import Mistake
 from .problems import MEDIA_TYPE
+
+DESCRIPTION = "A job queue in the database you already run: add jobs, follow them, stop them, search what was indexed."
 
 MEANINGS = {
     400: "The request cannot be read.",
@@ -67,15 +70,31 @@ def refusals(*statuses: int) -> Responses:
 
 def describe(app: FastAPI) -> None:
     """Have `/openapi.json` say all of it."""
+    app.title, app.version, app.description = "jobqueue", _version(), DESCRIPTION
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             schemas["Problem"] = PROBLEM_SCHEMA
-            for unused in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(unused, None)
+            made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            _say_who_must_ask(made["paths"])
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _say_who_must_ask(paths: dict[str, Any]) -> None:
+    """All routes but the probes want a token, unless the configuration says `auth: none`."""
+    for operations in paths.values():
+        for operation in operations.values():
+            if "probes" not in operation.get("tags", ()):
+                operation["security"] = [{"token": []}, {}]
+
+
+def _version() -> str:
+    try:
+        return version("jobqueue")
+    except PackageNotFoundError:
+        return "0"

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backends import BadDatabaseUrl, BadParameters, DatabaseUnavailable, SchemaMismatch
+from backends import BadDatabaseUrl, BadParameters, DatabaseUnavailable, KeyProblem, SchemaMismatch
 from config import ConfigError
 
 from .mistakes import Mistake, mistakes_of
@@ -128,6 +128,16 @@ async def _mismatch(request: Request, error: Exception) -> Response:
     return Problem(503, "Schema mismatch", str(error)).response()
 
 
+async def _without_key(request: Request, error: Exception) -> Response:
+    log.error("api.encryption_key", path=request.url.path, error=str(error))
+    return Problem(
+        503,
+        "Secrets unavailable",
+        "The encryption key that this needs is not there, or cannot be used. Whoever runs this installation makes one with"
+        " `supervisor secrets new-key` and names it under `encryption`; the log says more.",
+    ).response()
+
+
 async def _unconfigured(request: Request, error: Exception) -> Response:
     log.error("api.configuration", path=request.url.path, error=str(error))
     return Problem(
@@ -156,6 +166,7 @@ HANDLERS: dict[type[Exception], Handler] = {
     BadParameters: _bad_parameters,
     DatabaseUnavailable: _unavailable,
     SchemaMismatch: _mismatch,
+    KeyProblem: _without_key,
     ConfigError: _unconfigured,
     BadDatabaseUrl: _unconfigured,
 }

@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ..access.audit import record
 from .answers import once
 from .bodies import StrictRoute
 from .callers import Caller, CallerOf
-from .models import Because, ProcessorChange, ProcessorState
+from .models import UNSAID, Because, ProcessorChange, ProcessorState
+from .notes import note
 from .openapi import refusals
 from .permission import require_administrator
 from .problems import Conflict
@@ -32,18 +32,20 @@ def state_of(services: Services) -> ProcessorState:
 
 
 @router.post("/start-processor", response_model=ProcessorChange, responses=refusals(403, 409))
-def start_processor(request: Request, caller: CallerOf, because: Because | None = None) -> Response:
+def start_processor(request: Request, caller: CallerOf, because: Because = UNSAID) -> Response:
     """Start the processor, unless it runs."""
     services, processor = _steered(request, caller)
-    _note(services, caller, "processor.start", because)
+    with services.change() as connection:
+        note(connection, caller, "processor.start", because.reason)
     return _answer(services, processor.start())
 
 
 @router.post("/stop-processor", response_model=ProcessorChange, responses=refusals(403, 409))
-def stop_processor(request: Request, caller: CallerOf, because: Because | None = None) -> Response:
+def stop_processor(request: Request, caller: CallerOf, because: Because = UNSAID) -> Response:
     """Ask the processor to finish what it runs and stop, if it runs; `shutdown_requested` is true until it has."""
     services, processor = _steered(request, caller)
-    _note(services, caller, "processor.stop", because)
+    with services.change() as connection:
+        note(connection, caller, "processor.stop", because.reason)
     return _answer(services, processor.stop(wait=False))
 
 
@@ -53,12 +55,6 @@ def _steered(request: Request, caller: Caller) -> tuple[Services, Processor]:
     if services.processor is None:
         raise Conflict("This API has no processor of its own.")
     return services, services.processor
-
-
-def _note(services: Services, caller: Caller, action: str, because: Because | None) -> None:
-    with services.change() as connection:
-        reason = because.reason if because else None
-        record(connection, caller.name, caller.via, action, user_id=caller.user_id, reason=reason)
 
 
 def _answer(services: Services, changed: bool) -> Response:
