@@ -26,6 +26,8 @@ from backends import (
 )
 from config import load
 
+from .search import SearchPage, search_files
+
 
 class IndexingService:
     """The queue, seen from a Session: what is done here is part of the Session's transaction, and commits or vanishes with it.
@@ -138,6 +140,14 @@ class IndexingService:
         for each in settled:
             self._expire(each.job_id)
         return settled
+
+    def search_files(self, program_id: int, query: str, limit: int = 20, cursor: str | None = None) -> SearchPage:
+        """The program's files in whose name, path or text all words of `query` occur; see `apps.search.search_files`.
+
+        Leaves no transaction open. Raises `BadQuery`.
+        """
+        with beside(self._session) as connection:
+            return search_files(connection, program_id, query, limit, cursor)
 
     @property
     def _session(self) -> Session:

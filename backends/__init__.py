@@ -48,6 +48,7 @@ from .operating import CancelAnswer, RetryAnswer
 from .queue import Cycle, Death, Queue, Renewed
 from .reading import AttemptView, Counts, JobPage, JobView
 from .scope import EVERYTHING, Role, Scope
+from .search_index import index_file, matching_files, relabel_file, unindex_files, unindexed_files
 from .secrets import (
     Owner,
     SecretView,
@@ -178,6 +179,7 @@ __all__ = [
     "filesystem_of",
     "forget_secrets",
     "head",
+    "index_file",
     "indexed_files",
     "indexing_jobs",
     "insert_for",
@@ -185,6 +187,7 @@ __all__ = [
     "later",
     "legal_before",
     "list_secrets",
+    "matching_files",
     "memberships",
     "metadata",
     "new_key",
@@ -197,6 +200,7 @@ __all__ = [
     "record_audit",
     "recount",
     "refuse_networked",
+    "relabel_file",
     "rotate_secrets",
     "safe_for_wal",
     "secret_names",
@@ -205,6 +209,8 @@ __all__ = [
     "sqlite_file",
     "stale_leases",
     "store_secret",
+    "unindex_files",
+    "unindexed_files",
     "upgrade",
     "upgrade_sql",
     "users",

@@ -29,6 +29,7 @@ from .source import (
 )
 from .tally import Tally
 from .text import storable
+from .words import words_of
 
 AT_ONCE = 100
 """Files that share a transaction because nothing had to be read for them."""
@@ -161,15 +162,16 @@ class Files:
             return self._nothing(entry, FAILED, f"reading it failed: {type(error).__name__}: {error}", for_good=False)
 
     def _content(self, entry: Entry, row: Known | None) -> Result:
-        with TemporaryFile(prefix="jobqueue-") as content:
-            mime_type = self._source.fetch(entry, content, self._ctx.should_stop)
-            digest = digest_of(content)
+        with TemporaryFile(prefix="jobqueue-") as file:
+            mime_type = self._source.fetch(entry, file, self._ctx.should_stop)
+            digest = digest_of(file)
             fingerprint = marked(entry.fingerprint)
             if row is not None and _has_this_content(row, digest):
                 return Result(INDEXED, lambda connection: self._redescribe(connection, row, entry, fingerprint))
-            found = self._extractor.extract(content, entry.name, mime_type, self._ctx.should_stop)
+            found = self._extractor.extract(file, entry.name, mime_type, self._ctx.should_stop)
         values = rows.with_content(digest, fingerprint, found.remark or entry.remark)
-        return Result(INDEXED, self._saving(entry, values, Content(found.text, found.truncated)))
+        content = Content(found.text, found.truncated, words_of(found.text))
+        return Result(INDEXED, self._saving(entry, values, content))
 
     def _redescribe(self, connection: Connection, row: Known, entry: Entry, fingerprint: str) -> None:
         rows.describe(connection, self._job_id, row, entry, fingerprint=fingerprint)

@@ -47,6 +47,7 @@ def _scan(ctx: JobContext, verb: Callable[[Scan], None]) -> None:
     program = _program(ctx)
     with _verdicts(), closing(_source(ctx, program)) as source, Extractor() as extractor:
         scan = Scan(ctx, program, source, extractor)
+        scan.make_searchable()
         if folder_id:
             scan.folder(folder_id)
         else:

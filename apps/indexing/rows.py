@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import case, delete, func, null, or_, select, update
 from sqlalchemy.engine import Connection
 
-from backends import file_texts, indexed_files, insert_for, now
+from backends import file_texts, index_file, indexed_files, insert_for, now, relabel_file, unindex_files
 
 from .source import Entry
 from .text import storable
+from .words import words_of
 
 file = indexed_files.c
 
@@ -47,10 +48,11 @@ class Known(NamedTuple):
 
 
 class Content(NamedTuple):
-    """The text of a file, and whether there was more of it than is kept."""
+    """The text of a file, whether there was more of it than is kept, and the words by which it is found."""
 
     text: str
     truncated: bool
+    words: Sequence[str]
 
 
 class Unseen(NamedTuple):
@@ -106,6 +108,13 @@ def save(
         _drop_texts(connection, [number])
     else:
         _write_text(connection, number, content)
+    words = content.words if content else ()
+    index_file(connection, program_id, number, *label_words(row["name"], row["path"]), words)
+
+
+def label_words(name: str, path: str) -> tuple[list[str], list[str]]:
+    """The words by which a file is found whatever its text is: those of its name, and those of its path."""
+    return words_of(name[:LONGEST_PATH]), words_of(path)
 
 
 def _write_text(connection: Connection, number: int, content: Content) -> None:
@@ -122,6 +131,8 @@ def describe(connection: Connection, job_id: int, row: Known, entry: Entry, **va
     """Bring what a listing tells up to date, and `values`; the text stays."""
     latest = case((file.last_seen_job > job_id, file.last_seen_job), else_=job_id)
     changed = {**shown(entry), **values, "last_seen_job": latest}
+    if (row.name, row.path) != (changed["name"], changed["path"]):
+        relabel_file(connection, row.id, *label_words(changed["name"], changed["path"]))
     connection.execute(update(indexed_files).where(file.id == row.id).values(**changed))
 
 
@@ -147,6 +158,7 @@ def remove(connection: Connection, ids: Sequence[int], reason: str) -> int:
         statement = update(indexed_files).where(file.id.in_(each), file.status != REMOVED)
         gone += connection.execute(statement.values(without_content(REMOVED, reason))).rowcount
         _drop_texts(connection, each)
+        unindex_files(connection, each)
     return gone
 
 

@@ -14,6 +14,7 @@ from . import cursors, rows
 from .extract import Extractor
 from .files import Files
 from .rows import Known, Unseen
+from .searchable import index_older
 from .source import Change, ChangePage, CursorExpired, Entry, FileUnavailable, Source, Stopped
 from .tally import Tally
 from .walk import Walk
@@ -35,6 +36,13 @@ class Scan:
         self._ctx, self._program, self._source = ctx, program, source
         self._tally = Tally()
         self._files = Files(ctx, source, extractor, self._tally)
+
+    def make_searchable(self) -> None:
+        """Have the files found that were indexed by a release which did not see to that."""
+        after: int | None = 0
+        while after is not None:
+            self._stop_if_told()
+            after = self._commit(index_older, self._program.id, after)
 
     def everything(self) -> None:
         """List the program's whole folder; read what changed; mark as removed what is not there any more."""

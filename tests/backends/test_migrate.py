@@ -28,9 +28,15 @@ from tests.backends.scene import insert_raw
 from tests.conftest import BACKENDS
 
 
+def is_a_plain_table(name: str | None, kind: str, parents: object) -> bool:
+    """Each database has a full-text index of its own kind, which is none of the tables that are the same on both."""
+    return not (kind == "table" and (name or "").startswith("jobqueue_search"))
+
+
 def test_a_migrated_database_is_what_the_tables_say(engine: Engine) -> None:
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": "jobqueue_version"})
+        opts = {"version_table": "jobqueue_version", "include_name": is_a_plain_table}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, metadata) == []
 
 
