@@ -6,10 +6,14 @@ import fcntl
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from .masking import MASK, is_secret, mask_credentials
 
 
 class SharedFile(logging.Handler):
@@ -68,10 +72,13 @@ class SharedFile(logging.Handler):
         os.replace(self._path, f"{self._path}.1")
 
 
-def set_up_logs(level: str, form: str = "auto", file: Path | None = None) -> None:
+def set_up_logs(
+    level: str, form: str = "auto", file: Path | None = None, scrub: Callable[[str], str] = lambda line: line
+) -> None:
     """Route everything that is logged, by structlog or by the standard library, to one place in one form.
 
-    `form` is `console`, `json`, or `auto`: console on a terminal, JSON elsewhere.
+    `form` is `console`, `json`, or `auto`: console on a terminal, JSON elsewhere. Values under names of secrets, and texts
+    that look like credentials, are masked; `scrub` gets each whole line, tracebacks included, and returns what is written.
     """
     readable = form == "console" or (form == "auto" and file is None and sys.stderr.isatty())
     shared: list[Processor] = [
@@ -81,7 +88,7 @@ def set_up_logs(level: str, form: str = "auto", file: Path | None = None) -> Non
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if readable else "iso", utc=not readable),
     ]
     handler: logging.Handler = SharedFile(file) if file else logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_last(readable, file)))
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_last(readable, file, scrub)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(logging.WARNING, logging.getLevelName(level)))
@@ -101,9 +108,29 @@ def set_log_level(level: str) -> None:
     logging.getLogger("jobqueue").setLevel(level)
 
 
-def _last(readable: bool, file: Path | None) -> list[Processor]:
-    """The end of the chain: drop what is not for people, and write the line."""
-    drop = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+def _last(readable: bool, file: Path | None, scrub: Callable[[str], str]) -> list[Any]:
+    """The end of the chain: drop what is not for people, write the line, and see that no secret is in it."""
+    before = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _mask_values]
+
+    def clean(logger: Any, method: str, line: str) -> str:
+        return mask_credentials(scrub(line))
+
     if readable:
-        return [drop, structlog.dev.ConsoleRenderer(colors=file is None and sys.stderr.isatty())]
-    return [drop, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        # Plain tracebacks: rich ones show the values of variables.
+        plain = structlog.dev.plain_traceback
+        colors = file is None and sys.stderr.isatty()
+        return [*before, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain), clean]
+    return [*before, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(), clean]
+
+
+def _mask_values(logger: Any, method: str, event: EventDict) -> EventDict:
+    return {key: _masked(key, value) for key, value in event.items()}
+
+
+def _masked(key: object, value: Any) -> Any:
+    """A value for a log line: text under the name of a secret is masked, at any depth."""
+    if isinstance(value, dict):
+        return {inner: _masked(inner, each) for inner, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(key, each) for each in value]
+    return MASK if isinstance(value, str) and isinstance(key, str) and is_secret(key) else value

@@ -15,6 +15,12 @@ _AFTER_KEY = re.compile(
     r"(?P<secret>\"(?:[^\"\\]|\\.)*\"?|'[^']*'?|[^\s,{}\[\]#|>&*][^,{}\[\]#]*)",
     re.IGNORECASE,
 )
+_CREDENTIAL = re.compile(
+    r"(?P<before>\bBearer\s+|\bAuthorization\W{1,6}\w+\s+)[\w.~+/=-]{8,}"
+    r"|\bya29\.[\w.-]+|\b1//[\w-]{16,}|\bAIza[\w-]{30,}"
+    r'|-----BEGIN [A-Z ]*PRIVATE KEY-----[^"]*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=")|$)',
+    re.IGNORECASE,
+)
 
 
 def is_secret(key: str) -> bool:
@@ -25,6 +31,11 @@ def is_secret(key: str) -> bool:
 def mask(text: str) -> str:
     """The text with the passwords of every URL in it replaced, in front of `@` and in query strings."""
     return _IN_QUERY.sub(rf"\g<before>{MASK}", _IN_URL.sub(rf"\g<before>{MASK}", text))
+
+
+def mask_credentials(text: str) -> str:
+    """The text without what looks like a credential wherever it stands: bearer tokens, Google's tokens, passwords in URLs."""
+    return mask(_CREDENTIAL.sub(rf"\g<before>{MASK}", text))
 
 
 def literal_password(url: str) -> str:

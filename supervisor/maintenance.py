@@ -238,6 +238,7 @@ class Maintenance:
     def _prune_a_batch(self) -> None:
         if self._queue.prune(plan.retention_of(self._settings), PRUNE_AT_ONCE) == PRUNE_AT_ONCE:
             self._prune.due_at = boot_time() + TIDY_EVERY
+        self._queue.sweep_secrets(PRUNE_AT_ONCE)
 
     # Wait
 

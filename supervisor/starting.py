@@ -15,7 +15,7 @@ from random import Random
 from setproctitle import setproctitle
 
 from config import ConfigError, Loaded, Owners, handler_problem, load, set_up_logs
-from workers import boot_time
+from workers import boot_time, scrub
 
 from . import plan
 from .banner import banner
@@ -71,7 +71,7 @@ def run(
     start, and `config.ConfigError` for handlers that cannot be imported.
     """
     settings = loaded.settings
-    set_up_logs(settings.logging.level, settings.logging.format, settings.logging.file)
+    set_up_logs(settings.logging.level, settings.logging.format, settings.logging.file, scrub)
     setproctitle("jobqueue: supervisor")
     nursery = Nursery()
     directory = _hold(run_dir or settings.run_dir, nursery, while_owned)

@@ -6,6 +6,7 @@ forks processes that call `run_worker`, and watches them through the slots of a 
 
 from .context import JobContext
 from .handlers import HandlerProblem, HandlerSpec, resolve
+from .scrubbing import scrub
 from .slot import (
     MOST_CLAIMS,
     Activity,
@@ -49,4 +50,5 @@ __all__ = [
     "boot_time",
     "resolve",
     "run_worker",
+    "scrub",
 ]

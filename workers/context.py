@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.engine import Connection
 
-from backends import Job
+from backends import Job, Owner
 
 
 class Log(Protocol):
@@ -39,6 +39,14 @@ class JobContext(Protocol):
         failed: int | None = None,
     ) -> None:
         """Report how far the job is. Cheap to call often: written at most once a second, and once more at the end."""
+
+    def secret(self, name: str, of: Owner = Owner.JOB) -> str | None:
+        """The secret of that name that came with this job, or belongs to its user or its program; None without one.
+
+        The name is the path at which it stood in the parameters: `access_token`, `drive.access_token`, `accounts[0].password`.
+        What was read is scrubbed from the outcome's texts, from progress and logs. A job whose secrets were deleted when it
+        ended before gives up, and says so. Raises `KeyProblem` when it cannot be decrypted.
+        """
 
     def should_stop(self) -> bool:
         """True once the job was cancelled, its deadline passed, its lease is ending or the worker drains: return soon."""

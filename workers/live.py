@@ -13,9 +13,11 @@ from typing import Any
 import structlog
 from sqlalchemy.engine import Connection
 
-from backends import BadParameters, DatabaseUnavailable, Job, Queue
+from backends import BadParameters, DatabaseUnavailable, Job, Owner, Queue, read_secret
 
+from .scrubbing import remember, scrub
 from .slot import Cause, Phase, Slot, boot_time
+from .verdicts import GiveUp
 
 WRITE_PROGRESS_EVERY = 1.0
 """Seconds between two writes of a job's progress."""
@@ -63,6 +65,8 @@ class LiveContext:
             text = None if value is None else json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise BadParameters(f"job {self.job.id}: the checkpoint cannot be stored as JSON: {error}") from None
+        if text is not None and scrub(text) != text:
+            raise BadParameters(f"job {self.job.id}: the checkpoint holds a secret; ask for that with ctx.secret in each attempt")
         self._queue.checkpoint(self._tag, self.job, text)
         self._checkpoint = text
 
@@ -86,6 +90,22 @@ class LiveContext:
             except DatabaseUnavailable:
                 pass
             self._written_at = time.monotonic()
+
+    def secret(self, name: str, of: Owner = Owner.JOB) -> str | None:
+        """A secret of this job, its user or its program; None without one. Scrubbed from now on from what this attempt says."""
+        owners = {Owner.JOB: self.job.id, Owner.USER: self.job.user_id, Owner.PROGRAM: self.job.program_id}
+        owner_id = owners[of]
+        if owner_id is None:
+            return None
+        value = self._queue.read(lambda connection: read_secret(connection, of, owner_id, name))
+        if value is not None:
+            remember(value)
+        elif of is Owner.JOB and self.job.holds_secrets is False:
+            raise GiveUp(
+                f"the secrets of job {owner_id} were deleted when it ended before; store what it needs, then retry it: "
+                f"supervisor secrets set --job {owner_id} NAME"
+            )
+        return value
 
     def should_stop(self) -> bool:
         """True once there is a reason to return soon."""
@@ -136,4 +156,4 @@ def _stored(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _storable(text: str) -> str:
-    return text.replace("\0", "\ufffd")[:2000].encode("utf-8", "replace").decode("utf-8")
+    return scrub(text).replace("\0", "\ufffd")[:2000].encode("utf-8", "replace").decode("utf-8")

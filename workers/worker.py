@@ -8,7 +8,7 @@ import select
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -17,6 +17,7 @@ from setproctitle import setproctitle
 
 from backends import DatabaseUnavailable, Job, Kind, Outcome, Queue, RetryPolicy, open_engine
 
+from . import scrubbing
 from .batch import Batch, Finished, Helper, handed_back
 from .handlers import Handler, HandlerSpec, resolve
 from .ledger import Ledger
@@ -217,6 +218,7 @@ class Worker:
         context = LiveContext(
             self._queue, self._slot, batch.tag, job, deadline, self._enter, self._leaving, self._ledger.fenced_at
         )
+        scrubbing.forget()
         began = time.monotonic()
         outcome = _run(self._handlers[job.job_type], context)
         self._tallies.ran(job, time.monotonic() - began)
@@ -277,6 +279,14 @@ def _signal_pipe() -> int:
 
 
 def _run(handler: Handler, context: LiveContext) -> Outcome:
+    """What the attempt came to, in words that hold no secret it has read."""
+    outcome = _came_to(handler, context)
+    if outcome is COMPLETED:
+        return outcome
+    return replace(outcome, reason=scrubbing.scrub(outcome.reason), detail=scrubbing.scrub(outcome.detail))
+
+
+def _came_to(handler: Handler, context: LiveContext) -> Outcome:
     try:
         handler(context)
         outcome = COMPLETED

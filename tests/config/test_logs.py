@@ -54,3 +54,27 @@ logging.getLogger("foreign").info("nor this")
     assert (first["event"], first["count"], first["level"]) == ("workers.wanted", 3, "info")
     assert (second["event"], second["logger"], second["level"]) == ("plain words", "jobqueue.x", "info")
     assert first.keys() - {"count"} == second.keys()
+
+
+def test_no_secret_stands_in_a_line_whoever_logs_it() -> None:
+    code = """
+import logging, structlog
+from config import set_up_logs
+set_up_logs("INFO", "json", scrub=lambda line: line.replace("remembered", "***"))
+log = structlog.get_logger("jobqueue.x")
+log.info("keys", access_token="hidden", deep={"password": ["hidden", {"clientSecret": "hidden"}]}, n_tokens=3)
+log.info("texts", a="Authorization: Bearer hidden.hidden", b="ya29.hidden-x", c="postgresql://u:hidden@host/db", d="remembered")
+log.info("key", a="-----BEGIN PRIVATE KEY-----\\nhidden\\n-----END PRIVATE KEY----- and more")
+try:
+    raise ValueError("ya29.hidden and remembered")
+except ValueError:
+    logging.getLogger("jobqueue.y").exception("it failed with Bearer hidden-hidden")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert len(lines) == 4
+    assert "hidden" not in done.stderr
+    assert "remembered" not in done.stderr
+    assert (lines[0]["access_token"], lines[0]["n_tokens"]) == ("***", 3)
+    assert lines[2]["a"] == "*** and more"
+    assert "ValueError: *** and ***" in lines[3]["exception"]

@@ -13,7 +13,8 @@ from sqlalchemy import Engine
 from backends import JobTypeFacts, Queue
 from tests.workers.running import RunningWorker, Start
 
-UNLANED = ("quick", "until_file", "obedient", "fails", "raises", "counts_attempts", "reports", "misreports", "notes")
+UNLANED = ("quick", "until_file", "obedient", "fails", "raises", "counts_attempts", "reports", "misreports", "notes", "confides",
+           "asks_for_a_secret")
 
 # Other processes share the machine, so no example is too slow; and a run finds today what it found yesterday.
 settings.register_profile("steady", deadline=None, derandomize=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -63,6 +64,27 @@ def counts_attempts(ctx: JobContext) -> None:
     ctx.checkpoint = (ctx.checkpoint or 0) + 1
     if ctx.checkpoint < 3:
         raise ValueError(f"attempt {ctx.checkpoint}")
+
+
+def confides(ctx: JobContext) -> None:
+    """Read a secret, and put it wherever it should not be."""
+    secret = ctx.secret("access_token")
+    assert secret
+    assert ctx.secret("none") is None
+    assert "access_token" not in ctx.job.parameters
+    ctx.progress(1, 1, f"with {secret}")
+    if "checkpoint" in ctx.job.parameters:
+        ctx.checkpoint = {"token": secret}
+    ctx.log.info("told", what=f"it is {secret}")
+    try:
+        raise ValueError(f"inner {secret!r}")
+    except ValueError as error:
+        raise RuntimeError(f"outer {secret} {json.dumps(secret)}") from error
+
+
+def asks_for_a_secret(ctx: JobContext) -> None:
+    """Need a token."""
+    ctx.secret("access_token")
 
 
 def reports(ctx: JobContext) -> None:
