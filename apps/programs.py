@@ -17,7 +17,7 @@ from .databases import pass_over_given_ids
 
 LOCAL, GOOGLE_DRIVE = "local", "google_drive"
 SOURCES = (LOCAL, GOOGLE_DRIVE)
-SECRETS = ("access_token", "refresh_token", "client_secret", "password", "private_key")
+SECRETS = ("access_token", "refresh_token", "client_secret", "password", "private_key", "service_account")
 
 
 class BadProgram(ValueError):
@@ -110,8 +110,8 @@ def _values(name: str, source: str, folder: str | None, settings: Mapping[str, A
     for key in settings:
         if key in SECRETS:
             raise BadProgram(
-                f"program {name!r}: settings must not hold a secret such as {key!r}; "
-                f"name an environment variable instead: {key}_env: NAME"
+                f"program {name!r}: settings must not hold a secret such as {key!r}; store it with "
+                f"`supervisor secrets set --program ID {key}`, or name an environment variable: access_token_env: NAME"
             )
     place = str(Path(folder).expanduser().absolute()) if source == LOCAL and folder else folder
     return {"name": name, "source": source, "folder": place, "settings": _text(name, settings)}

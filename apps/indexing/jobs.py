@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from backends import BadParameters
+from backends import BadParameters, Owner
 from workers import GiveUp, JobContext, RetryLater
 
 from ..programs import LOCAL, BadProgram, Program, read_program
+from .credentials import Wanted
 from .extract import Extractor
 from .local import LocalSource
 from .scan import Scan
@@ -76,7 +77,10 @@ def _source(ctx: JobContext, program: Program) -> Source:
         return LocalSource(program.folder)
     from .drive import open_drive
 
-    return open_drive(program.name, program.folder, _settings(ctx, program), ctx.should_stop)
+    settings, job = _settings(ctx, program), ctx.job
+    ids = {Owner.JOB: job.id, Owner.USER: job.user_id, Owner.PROGRAM: program.id}
+    wanted = Wanted(program.name, settings, ctx.secret, job.parameters, ids)
+    return open_drive(program.folder, settings, wanted, ctx.should_stop)
 
 
 def _settings(ctx: JobContext, program: Program) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.engine import Connection
 
 from apps.programs import add_program
-from backends import Job, file_texts, indexed_files, indexing_jobs
+from backends import Job, Owner, file_texts, indexed_files, indexing_jobs, read_secret
 from workers import JobContext
 
 Row = Any
@@ -42,6 +42,11 @@ class DatabaseContext:
         self.reports.append(
             {"processed": processed, "total": total, "message": message, "successful": successful, "failed": failed}
         )
+
+    def secret(self, name: str, of: Owner = Owner.JOB) -> str | None:
+        owner_id = {Owner.JOB: self.job.id, Owner.USER: self.job.user_id, Owner.PROGRAM: self.job.program_id}[of]
+        with self.engine.connect() as connection:
+            return None if owner_id is None else read_secret(connection, of, owner_id, name)
 
     def should_stop(self) -> bool:
         return self._stop()

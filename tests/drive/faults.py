@@ -89,6 +89,12 @@ def dropped() -> Fault:
     return Fault(only=-1)
 
 
+def invalid_grant() -> Fault:
+    """The token endpoint does not take the refresh token, or the key, any more."""
+    body = {"error": "invalid_grant", "error_description": "Token has been expired or revoked."}
+    return Fault(400, json.dumps(body).encode(), JSON)
+
+
 def broken_json() -> Fault:
     """200, and what should be JSON is not."""
     return Fault(200, b'{"files": [', JSON)

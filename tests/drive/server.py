@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from . import discovery, routes
+from . import discovery, oauth, routes
 from .content import Drive
 from .faults import JSON, Fault, Rule, error_body
 from .routes import ApiError, Call
@@ -71,7 +71,7 @@ class DriveServer:
     """A context manager. `url` is its address; `drive` what it serves; `rules` how it misbehaves; `log` what was asked.
 
     `tokens` maps access tokens to users. `violations` lists what broke the discovery document, from either side; leaving
-    the context raises `AssertionError` if there is any.
+    the context raises `AssertionError` if there is any. `oauth` issues access tokens at `token_url` (route `token` of the rules).
     """
 
     def __init__(self, drive: Drive | None = None, tokens: Mapping[str, str] | None = None) -> None:
@@ -80,6 +80,7 @@ class DriveServer:
         self.rules: list[Rule] = []
         self.log: list[Asked] = []
         self.violations: list[str] = []
+        self.oauth = oauth.TokenEndpoint()
         self.stopping = threading.Event()
         self._http = _Http(("127.0.0.1", 0), _Handler)
         self._http.owner = self
@@ -89,6 +90,16 @@ class DriveServer:
     def url(self) -> str:
         """Where it listens, without a path."""
         return f"http://127.0.0.1:{self._http.server_port}"
+
+    @property
+    def token_url(self) -> str:
+        """Where access tokens are issued."""
+        return f"{self.url}{oauth.PATH}"
+
+    def expire(self, *kept: str) -> None:
+        """Let all access tokens but these expire now."""
+        self.tokens = {token: user for token, user in self.tokens.items() if token in kept}
+        self.oauth.issued.clear()
 
     def __enter__(self) -> DriveServer:
         self._thread.start()
@@ -178,8 +189,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        if urlsplit(self.path).path == oauth.PATH:
+            return self._serve_token(dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)))
         overridden = self.headers.get("x-http-method-override", "POST")
-        self._serve(overridden, dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)))
+        return self._serve(overridden, dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)))
 
     def _serve(self, method: str, form: dict[str, str]) -> None:
         parts = urlsplit(self.path)
@@ -191,6 +204,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.owner.log.append(asked)
         lowered = {key.lower(): value for key, value in self.headers.items()}
         answer, fault = self.server.owner.answer(asked, route, lowered)
+        asked.status = answer.status
+        self._send(answer, fault or Fault())
+
+    def _serve_token(self, form: dict[str, str]) -> None:
+        server = self.server.owner
+        asked = Asked("POST", "token", None, form, None, None)
+        server.log.append(asked)
+        fault = next((rule.fault for rule in server.rules if rule.matches("token", None, None)), None)
+        if fault is not None and fault.status is not None:
+            answer = Answer(fault.status, fault.body, {**fault.headers})
+        else:
+            asked.status, body = server.oauth.answer(form)
+            server.tokens.update(server.oauth.issued)
+            answer = Answer(asked.status, body)
         asked.status = answer.status
         self._send(answer, fault or Fault())
 

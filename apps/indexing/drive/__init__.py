@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..credentials import credential_for
+from ..credentials import Wanted
 from ..source import ShouldStop
 from .calls import Calls, Patience, endpoint_of
 from .files import DriveSource
@@ -17,11 +17,12 @@ from .files import DriveSource
 __all__ = ["Calls", "DriveSource", "Patience", "endpoint_of", "open_drive"]
 
 
-def open_drive(program_name: str, folder: str | None, settings: Mapping[str, Any], should_stop: ShouldStop) -> DriveSource:
-    """The Drive folder of a program. Settings: `access_token_env`, `endpoint` (default: Google's), `include_trashed`.
+def open_drive(folder: str | None, settings: Mapping[str, Any], wanted: Wanted, should_stop: ShouldStop) -> DriveSource:
+    """The Drive folder of a program, read with the credential that is wanted.
 
-    Raises `SourceUnusable` for settings that cannot be used.
+    Settings: `endpoint` (default: Google's), `include_trashed`, and those of `credentials`. Raises `SourceUnusable` for what
+    cannot be used, `CoolDown` when no token is to be had just now.
     """
-    credential = credential_for(program_name, settings)
+    credential = wanted.credential()
     calls = Calls(credential, endpoint_of(settings.get("endpoint")), should_stop)
     return DriveSource(calls, folder, include_trashed=settings.get("include_trashed") is True)
