@@ -16,6 +16,7 @@ from .counters import recount
 from .dialects import insert_for
 from .ending import Settled
 from .engine import BadDatabaseUrl, InheritedConnection, as_unavailable, is_unavailable, open_connections, open_engine
+from .extraction import secret_paths
 from .fleet import JobTypeFacts, LaneDisagreement, SupervisorReport, SupervisorView
 from .inspection import (
     Stale,
@@ -41,7 +42,7 @@ from .job import (
     Status,
     legal_before,
 )
-from .keys import KeyProblem, add_key, new_key
+from .keys import KeyProblem, add_key, key_file_of, new_key
 from .measures import Measures
 from .migrate import Migration, check, current, head, upgrade, upgrade_sql
 from .operating import CancelAnswer, RetryAnswer
@@ -184,6 +185,7 @@ __all__ = [
     "indexing_jobs",
     "insert_for",
     "is_unavailable",
+    "key_file_of",
     "later",
     "legal_before",
     "list_secrets",
@@ -204,6 +206,7 @@ __all__ = [
     "rotate_secrets",
     "safe_for_wal",
     "secret_names",
+    "secret_paths",
     "server_settings",
     "session_of",
     "sqlite_file",

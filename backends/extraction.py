@@ -71,6 +71,11 @@ def part(parameters: Any) -> Parted:
     return Parted(_without(parameters, "", found), found)
 
 
+def secret_paths(parameters: Any) -> list[str]:
+    """The paths of the secrets among parameters."""
+    return list(part(parameters).secrets)
+
+
 def part_text(text: str) -> tuple[str, dict[str, str]]:
     """The same for JSON text as anybody may have written it; what is not JSON is taken out as a whole."""
     try:

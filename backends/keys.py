@@ -98,13 +98,17 @@ class Keyring:
         return self._given or (Path(named).absolute() if named else self._own_file)
 
     @property
+    def keys_in_environment(self) -> str:
+        """The keys that the environment holds, with commas between them; empty when there are none."""
+        return self._environment.get(ENVIRONMENT_KEYS, "").strip()
+
+    @property
     def _own_file(self) -> Path | None:
         return Path(f"{self._database}.key") if self._database else None
 
     def ring(self) -> Ring:
         """The keys as they are now; beside a SQLite database a file is made at first need. Raises `KeyProblem`."""
-        keys = self._environment.get(ENVIRONMENT_KEYS, "").strip()
-        if keys:
+        if keys := self.keys_in_environment:
             texts = [each.strip() for each in keys.split(",") if each.strip()]
             return self._remembered(keys, lambda: Ring(texts, ENVIRONMENT_KEYS))
         file = self.file
@@ -140,7 +144,7 @@ class Keyring:
             self._version = None
             found = self.ring().keys.get(key_id)
         if found is None:
-            place = ENVIRONMENT_KEYS if self._environment.get(ENVIRONMENT_KEYS, "").strip() else self.file
+            place = ENVIRONMENT_KEYS if self.keys_in_environment else self.file
             raise KeyProblem(f"a secret lies under key {key_id}, which {place} does not hold; add that key there as an older one")
         return found
 
@@ -158,6 +162,12 @@ def remember_keyring(engine: Engine, key_file: Path | None) -> None:
     """Give an engine its keyring; called once, when it is opened."""
     database = engine.url.database if engine.dialect.name == "sqlite" else None
     _keyrings[engine.dialect] = Keyring(key_file, Path(database) if database else None)
+
+
+def key_file_of(engine: Engine) -> Path | None:
+    """The key file that counts for this engine; None when the environment holds the keys, or there is none."""
+    ring = keyring_of(engine)
+    return None if ring.keys_in_environment else ring.file
 
 
 def keyring_of(bind: Engine | Connection) -> Keyring:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,7 @@ from .audited import change
 from .opening import Opened, open_queue
 from .options import AsJson, ConfigFile, Reason, small
 from .problems import Exit, Problem, did_you_mean, usage
+from .secrets import read_pairs_of_secrets
 from .wording import read_moment, read_pairs
 
 if TYPE_CHECKING:
@@ -34,6 +36,13 @@ def enqueue(
         typer.Option(
             "--param", metavar="NAME=VALUE", help="A parameter; JSON when it reads as JSON, else text. Repeatable."
         ),
+    ] = None,
+    secret: Annotated[
+        str | None, typer.Option("--secret", metavar="NAME", help="A secret for the job, read from standard input.")
+    ] = None,
+    secret_env: Annotated[
+        list[str] | None,
+        typer.Option("--secret-env", metavar="NAME=VAR", help="One from an environment variable. Repeatable."),
     ] = None,
     priority: Annotated[int, typer.Option("--priority", metavar="N", callback=small, help="Higher runs first.")] = 0,
     at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Not before this time, in ISO 8601.")] = None,
@@ -61,12 +70,13 @@ def enqueue(
         max_retries=max_retries,
         scheduled_at=read_moment(at, "--at") if at else None,
         unique_key=key,
-        parameters=read_pairs(param or [], "--param"),
+        parameters=_without_secrets(read_pairs(param or [], "--param")),
     )
+    secrets = read_pairs_of_secrets(secret, secret_env or [])
     with open_queue(config) as opened:
         if not any_type:
             require_known_type(job_type, [*opened.settings.job_types])
-        job_id = put(opened, new, reason)
+        job_id = put(opened, new, reason, secrets)
         if wait:
             from .follow import follow
 
@@ -92,15 +102,27 @@ def require_known_type(job_type: str, known: list[str]) -> None:
         raise usage(what, "Declare it under job_types, or pass --any-type for one that others serve.", "JOB-TYPE")
 
 
-def put(opened: Opened, new: NewJob, reason: str | None) -> int:
+def _without_secrets(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters; refused when there is a secret among them: other processes and the shell's history show it."""
+    from backends import secret_paths
+
+    for path in secret_paths(parameters):
+        what = f"--param shows the secret {path} to everybody on this host"
+        raise usage(what, f"Take it for spent, and give it by --secret {path} < file, or --secret-env {path}=VAR.", "SECRET")
+    return parameters
+
+
+def put(opened: Opened, new: NewJob, reason: str | None, secrets: Mapping[str, str]) -> int:
     """Enqueue one job and return its id; parameters that cannot be stored are a usage error."""
-    from backends import BadParameters
+    from backends import BadParameters, Owner, store_secret
 
     try:
         with change(opened, reason) as made:
             before = _of_key(made.connection, new)
             [job_id] = opened.queue.enqueue([new], made.connection)
             if job_id != before:
+                for name, value in secrets.items():
+                    store_secret(made.connection, Owner.JOB, job_id, name, value)
                 made.record("job.create", program_id=new.program_id, job_id=job_id, job_type=new.job_type)
     except BadParameters as error:
         raise usage(

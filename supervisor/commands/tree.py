@@ -13,7 +13,22 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort
 
-from . import audit, changes, configuration, database, doctor, jobs, members, output, processes, programs, status, tokens, users
+from . import (
+    audit,
+    changes,
+    configuration,
+    database,
+    doctor,
+    jobs,
+    members,
+    output,
+    processes,
+    programs,
+    secrets,
+    status,
+    tokens,
+    users,
+)
 from .errors import report
 from .options import AsJson
 from .problems import Exit
@@ -52,6 +67,7 @@ members.add_to(programs.app)
 app.add_typer(programs.app, name="programs")
 app.add_typer(users.app, name="users")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(secrets.app, name="secrets")
 app.command()(audit.audit)
 app.add_typer(database.app, name="db")
 app.add_typer(configuration.app, name="config")
