@@ -48,10 +48,10 @@ class Embedding(Scene):
         finally:
             os.environ.pop(SUPERVISED) if former is None else os.environ.update({SUPERVISED: former})
 
-    def launch(self, *options: str) -> subprocess.Popen[bytes]:
-        """Start the API under uvicorn and do not wait for anything."""
+    def launch(self, *options: str, app: str = "apps.api:api_app") -> subprocess.Popen[bytes]:
+        """Start the API, or another application, under uvicorn and do not wait for anything."""
         self.write_config()
-        command = [sys.executable, "-m", "uvicorn", "apps.api:api_app", "--port", str(self.port), *options]
+        command = [sys.executable, "-m", "uvicorn", app, "--port", str(self.port), *options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, stderr=log, stdout=log, stdin=subprocess.DEVNULL, start_new_session=True,
