@@ -46,8 +46,9 @@ from .keys import KeyProblem, add_key, key_file_of, new_key
 from .measures import Measures
 from .migrate import Migration, check, current, head, upgrade, upgrade_sql
 from .operating import CancelAnswer, RetryAnswer
+from .pages import JobPage
 from .queue import Cycle, Death, Queue, Renewed
-from .reading import AttemptView, Counts, JobPage, JobView
+from .reading import Counts
 from .scope import EVERYTHING, Role, Scope
 from .search_index import index_file, matching_files, relabel_file, unindex_files, unindexed_files
 from .secrets import (
@@ -89,6 +90,7 @@ from .tables import (
     programs,
     users,
 )
+from .views import AttemptView, JobView
 from .wakeups import Watch, watch
 
 if TYPE_CHECKING:

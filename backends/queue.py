@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, Engine
 
-from . import fleet, hot, reading, statements
+from . import fleet, hot, pages, reading, statements
 from .admission import admit, admit_with_key, seconds_until_due
 from .backoff import RetryPolicy
 from .counters import fold_counts
@@ -27,12 +27,14 @@ from .fleet import JobTypeFacts, SupervisorReport, SupervisorView
 from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
 from .measures import Measures, measure
 from .operating import CancelAnswer, RetryAnswer, cancel, prune, retry
-from .reading import AttemptView, Counts, JobPage, JobView
+from .pages import JobPage
+from .reading import Counts
 from .scope import EVERYTHING, Scope
 from .secrets import sweep_secrets
 from .sqlite import boot_clock
 from .statistics import Sum, record
 from .tables import indexing_jobs
+from .views import AttemptView, JobView
 
 job = indexing_jobs.c
 Answer = TypeVar("Answer")
@@ -385,7 +387,7 @@ class Queue:
         jobs than `limit`, even none, and still have a `next_before`.
         """
         return self._look(
-            lambda connection: reading.page(connection, program_id, status, job_type, limit, before, scope), connection
+            lambda connection: pages.page(connection, program_id, status, job_type, limit, before, scope), connection
         )
 
     def attempts(self, job_id: int, connection: Connection | None = None) -> list[AttemptView]:

@@ -1,98 +1,26 @@
-"""What people and programs may read of jobs: one job, a page of them, its attempts, the counters, and why one waits."""
+"""What people and programs may read of jobs: one job, its attempts, the counters, and why one waits."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select, func, literal_column, select, union_all
+from sqlalchemy import func, literal_column, select
 from sqlalchemy.engine import Connection
 
 from .admission import LONGEST_NAME
 from .counters import totals
 from .dialects import AnyRow
-from .extraction import UNREADABLE, masked, may_hold_secrets
 from .fleet import living
 from .job import FINAL, Status
+from .pages import oldest_pending
 from .scope import EVERYTHING, Scope
 from .secrets import problem_of_key
-from .statements import IS_PENDING, waits_for
 from .tables import indexing_jobs, job_attempts, lanes, now
+from .views import AttemptView, JobView, show_jobs, view
 
 job = indexing_jobs.c
-
-
-def _as_json(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value for key, value in values.items()
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """A job as others may see it. Times are aware; `parameters` are decoded, `{"invalid": text}` when they are not JSON.
-
-    Secrets are never shown. `holds_secrets`: true while it has some, false when they were deleted, None when it never had any.
-    """
-
-    id: int
-    program_id: int
-    user_id: int | None
-    job_type: str
-    folder_id: str | None
-    status: str
-    created_at: datetime
-    started_at: datetime | None
-    completed_at: datetime | None
-    total_files: int
-    processed_files: int
-    successful_files: int
-    failed_files: int
-    progress_message: str | None
-    error_message: str | None
-    priority: int
-    retry_count: int
-    max_retries: int
-    interruptions: int
-    scheduled_at: datetime | None
-    locked_at: datetime | None
-    locked_by: str | None
-    lane: str | None
-    unique_key: str | None
-    cancel_requested_at: datetime | None
-    holds_secrets: bool | None
-    parameters: dict[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON types: times in ISO 8601."""
-        return _as_json(asdict(self))
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptView:
-    """An attempt that ended other than completed."""
-
-    lease: int
-    outcome: str
-    reason: str
-    detail: str
-    locked_by: str | None
-    started_at: datetime | None
-    ended_at: datetime
-
-    def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON types: times in ISO 8601."""
-        return _as_json(asdict(self))
-
-
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """Some jobs, newest first. Older ones are asked for with `next_before`; None: there are none."""
-
-    jobs: list[JobView]
-    next_before: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,56 +37,10 @@ class Counts:
     oldest_pending: JobView | None
 
 
-_SHOWN = [indexing_jobs.c[name] for name in JobView.__dataclass_fields__ if name != "parameters"]
-
-
 def get(connection: Connection, job_id: int, scope: Scope = EVERYTHING) -> JobView | None:
     """The job of that id; None when there is none within the scope."""
-    row = connection.execute(_jobs().where(job.id == job_id, scope.holds_for(job.program_id))).first()
-    return _view(row) if row else None
-
-
-def page(
-    connection: Connection,
-    program_id: int | None,
-    status: str | None,
-    job_type: str | None,
-    limit: int,
-    before: int | None,
-    scope: Scope = EVERYTHING,
-) -> JobPage:
-    """At most `limit` jobs within the scope, newest first, those with an id below `before` when given."""
-    statement = _jobs().where(scope.holds_for(job.program_id)).order_by(job.id.desc()).limit(limit + 1)
-    for column, value in ((job.program_id, program_id), (job.status, status), (job.job_type, job_type)):
-        if value is not None:
-            statement = statement.where(column == value)
-    if before is not None:
-        statement = statement.where(job.id < before)
-    found = [_view(row) for row in connection.execute(statement)]
-    return JobPage(found[:limit], found[limit - 1].id if len(found) > limit else None)
-
-
-def _jobs() -> Select[Any]:
-    return select(*_SHOWN, job.job_parameters)
-
-
-def _view(row: AnyRow) -> JobView:
-    values = dict(row._mapping)
-    parameters = _decoded(values.pop("job_parameters"))
-    return JobView(**values, parameters=parameters)
-
-
-def _decoded(text: str | None) -> dict[str, Any]:
-    """The parameters without what admission has not taken out of them yet."""
-    suspect = bool(text) and may_hold_secrets(text or "")
-    try:
-        value = json.loads(text) if text else {}
-        shown = masked(value) if suspect else value
-    except (ValueError, RecursionError):
-        return {"invalid": UNREADABLE if suspect else text}
-    if isinstance(shown, dict):
-        return shown
-    return {"invalid": json.dumps(shown) if suspect else text}
+    row = connection.execute(show_jobs().where(job.id == job_id, scope.holds_for(job.program_id))).first()
+    return view(row) if row else None
 
 
 def attempts(connection: Connection, job_id: int) -> list[AttemptView]:
@@ -182,40 +64,12 @@ def count(connection: Connection, program_id: int | None, scope: Scope = EVERYTH
         cancelled=sums.get(Status.CANCELLED, 0),
         scheduled=sums.get("scheduled", 0),
         waiting=sums.get("waiting", 0),
-        oldest_pending=_oldest_pending(connection, program_id, scope, pending),
+        oldest_pending=oldest_pending(connection, program_id, scope) if pending else None,
     )
 
 
 def _mine(program: Any, program_id: int | None, scope: Scope) -> Any:
     return scope.holds_for(program) if program_id is None else scope.holds_for(program) & (program == program_id)
-
-
-FEW = 10_000
-"""Up to so many pending jobs the oldest is sought among them, through the indexes that hold nothing else."""
-
-
-def _oldest_pending(connection: Connection, program_id: int | None, scope: Scope, pending: int) -> JobView | None:
-    """The pending job with the lowest id. Nothing but the pending is read when there are few: the history may be long."""
-    if not pending:
-        return None
-    statement = _jobs().where(IS_PENDING).order_by(job.id).limit(1)
-    if pending <= FEW:
-        statement = _jobs().where(job.id == _oldest_of_few(program_id, scope))
-    else:
-        statement = statement.where(_mine(job.program_id, program_id, scope))
-    row = connection.execute(statement).first()
-    return _view(row) if row else None
-
-
-def _oldest_of_few(program_id: int | None, scope: Scope) -> Any:
-    # `id + 0`: ordered by the bare id, a planner that hopes for the best walks through the whole table.
-    unexamined = IS_PENDING & job.ready_at.is_(None) & job.waits_for.is_(None)
-    places = (job.ready_at.is_not(None), unexamined, waits_for("time"), waits_for("lane"), waits_for("handler"),
-              waits_for("key"))
-    mine = _mine(job.program_id, program_id, scope)
-    lowest = [select(func.min(job.id + 0).label("id")).where(place, mine) for place in places]
-    found = union_all(*lowest).subquery()
-    return select(func.min(found.c.id)).scalar_subquery()
 
 
 def why(connection: Connection, job_id: int, alive_within: float) -> list[str] | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select, true
+from sqlalchemy import ColumnElement, Select, and_, select, true
 
 from .tables import memberships, users
 
@@ -34,9 +34,14 @@ class Scope:
 
     def holds_for(self, program: Any) -> ColumnElement[bool]:
         """The condition that this column names a program within the scope; a user disabled meanwhile has none."""
+        mine = self.programs()
+        return true() if mine is None else program.in_(mine)
+
+    def programs(self) -> Select[tuple[int]] | None:
+        """The statement that reads the ids of the programs within the scope; None when that is every program."""
         if self.user_id is None:
-            return true()
-        mine = (
+            return None
+        return (
             select(memberships.c.program_id)
             .join(users, users.c.id == memberships.c.user_id)
             .where(
@@ -47,7 +52,6 @@ class Scope:
                 )
             )
         )
-        return program.in_(mine)  # type: ignore[no-any-return]
 
 
 EVERYTHING = Scope()

@@ -31,9 +31,14 @@ def _word(status: Status) -> Any:
     return literal_column(f"'{status.value}'", String)
 
 
-# Spelled in the text: a plan made once for all parameters cannot use an index whose condition depends on one.
-IS_PENDING: ColumnElement[bool] = job.status == _word(Status.PENDING)
-IS_RUNNING: ColumnElement[bool] = job.status == _word(Status.RUNNING)
+def has_status(status: Status) -> ColumnElement[bool]:
+    """Of this status; spelled in the text, since a plan made once for all parameters uses no index that depends on one."""
+    named: ColumnElement[bool] = job.status == _word(status)
+    return named
+
+
+IS_PENDING = has_status(Status.PENDING)
+IS_RUNNING = has_status(Status.RUNNING)
 
 
 def waits_for(reason: str) -> ColumnElement[bool]:

@@ -97,23 +97,22 @@ def analyze(engine: Engine) -> None:
 
 
 def plans(engine: Engine, words: str, work: Callable[[], Any]) -> list[str]:
-    """Do some work, and return how the database plans each statement with these words that it sent, in order."""
-    sent: list[tuple[str, Any]] = []
+    """Do some work, and return how the database planned each statement with these words when it was sent, in order."""
+    explain = "EXPLAIN QUERY PLAN" if one_writer(engine) else "EXPLAIN"
+    seen: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
-        if words in statement:
-            sent.append((statement, parameters[0] if executemany else parameters))
+        if words in statement and not statement.startswith("EXPLAIN"):
+            lines = connection.exec_driver_sql(f"{explain} {statement}", parameters[0] if executemany else parameters)
+            seen.append("\n".join(str(line[-1]) for line in lines))
 
     event.listen(engine, "before_cursor_execute", note)
-    work()
-    event.remove(engine, "before_cursor_execute", note)
-    assert sent, f"no statement with {words!r} was sent"
-    explain = "EXPLAIN QUERY PLAN" if one_writer(engine) else "EXPLAIN"
-    with engine.connect() as connection:
-        return [
-            "\n".join(str(line[-1]) for line in connection.exec_driver_sql(f"{explain} {statement}", parameters))
-            for statement, parameters in sent
-        ]
+    try:
+        work()
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert seen, f"no statement with {words!r} was sent"
+    return seen
 
 
 def foreign_engine(url: str) -> Engine:

@@ -102,7 +102,8 @@ def _create_statistics() -> None:
 INDEXES = [
     ("jobqueue_without_key", ["id"], "status = 'pending' AND waits_for = 'key'"),
     ("jobqueue_pending", ["program_id", "id"], "status = 'pending'"),
-    ("jobqueue_unsuccessful", ["program_id", "status", "id"], "status IN ('failed', 'cancelled')"),
+    ("jobqueue_failed", ["program_id", "id"], "status = 'failed'"),
+    ("jobqueue_cancelled", ["program_id", "id"], "status = 'cancelled'"),
 ]
 """New indexes of the queue, over columns that were there before: where there are jobs, Postgres makes them beforehand."""
 
