@@ -405,9 +405,15 @@ class Queue:
             return reading.count(connection, program_id, scope)
         return self.read(lambda connection: reading.count(connection, program_id, scope))
 
-    def why(self, job_id: int, alive_within: float = 30.0, connection: Connection | None = None) -> list[str] | None:
-        """What a job is waiting for, in sentences; None when there is no such job."""
-        return self._look(lambda connection: reading.why(connection, job_id, alive_within), connection)
+    def why(
+        self,
+        job_id: int,
+        alive_within: float = 30.0,
+        scope: Scope = EVERYTHING,
+        connection: Connection | None = None,
+    ) -> list[str] | None:
+        """What a job is waiting for, in sentences; None when there is no such job within the scope."""
+        return self._look(lambda connection: reading.why(connection, job_id, alive_within, scope), connection)
 
     def _look(self, work: Callable[[Connection], Answer], connection: Connection | None) -> Answer:
         """In the caller's transaction when there is one: several looks of one request cost one transaction."""

@@ -72,19 +72,23 @@ def _mine(program: Any, program_id: int | None, scope: Scope) -> Any:
     return scope.holds_for(program) if program_id is None else scope.holds_for(program) & (program == program_id)
 
 
-def why(connection: Connection, job_id: int, alive_within: float) -> list[str] | None:
-    """What a job is waiting for, in sentences; None when there is no such job."""
+def why(connection: Connection, job_id: int, alive_within: float, scope: Scope = EVERYTHING) -> list[str] | None:
+    """What a job is waiting for, in sentences; None when there is no such job within the scope.
+
+    Nothing in them tells of a job outside the scope, even one that is in the way.
+    """
     columns = (job.id, job.status, job.job_type, job.lane, job.ready_at, job.waits_for, job.scheduled_at, job.locked_by,
                job.locked_at, job.started_at, job.priority, job.created_at, job.error_message, job.retry_count,
                job.max_retries, job.cancel_requested_at, job.completed_at)
-    row = connection.execute(select(*columns, now().label("clock")).where(job.id == job_id)).first()
+    mine = job.id == job_id, scope.holds_for(job.program_id)
+    row = connection.execute(select(*columns, now().label("clock")).where(*mine)).first()
     if row is None:
         return None
     if row.status == Status.RUNNING:
         return _why_running(row)
     if row.status in FINAL:
         return [f"{row.status} at {_time(row.completed_at)}" + (f": {row.error_message}" if row.error_message else "")]
-    return _why_pending(connection, row) + _why_unserved(connection, row, alive_within) + _why_again(row)
+    return _why_pending(connection, row, scope) + _why_unserved(connection, row, alive_within) + _why_again(row)
 
 
 def _why_running(row: AnyRow) -> list[str]:
@@ -94,7 +98,9 @@ def _why_running(row: AnyRow) -> list[str]:
     return sentences
 
 
-def _why_pending(connection: Connection, row: AnyRow) -> list[str]:
+def _why_pending(connection: Connection, row: AnyRow, scope: Scope) -> list[str]:
+    if row.ready_at is not None and scope != EVERYTHING:
+        return ["ready; it runs as soon as its turn comes"]
     if row.ready_at is not None:
         ahead = connection.execute(
             select(func.count()).select_from(
@@ -106,7 +112,7 @@ def _why_pending(connection: Connection, row: AnyRow) -> list[str]:
         left = (row.scheduled_at - row.clock).total_seconds()
         return [f"due at {_time(row.scheduled_at)}, in {max(0.0, left):.0f} s"]
     if row.waits_for == "lane":
-        return [_why_in_lane(connection, row)]
+        return [_why_in_lane(connection, row, scope)]
     if row.waits_for == "handler":
         return [f"no supervisor has ever served job type {row.job_type!r}; add it to job_types in jobqueue.yaml"]
     if row.waits_for == "key":
@@ -123,12 +129,14 @@ def _why_without_key(connection: Connection) -> str:
     return f"its parameters hold a secret, and it does not run before that is encrypted: {problem}"
 
 
-def _why_in_lane(connection: Connection, row: AnyRow) -> str:
-    head = connection.execute(
-        select(job.id, job.status, job.started_at).join(lanes, lanes.c.head == job.id).where(lanes.c.name == row.lane)
-    ).first()
+def _why_in_lane(connection: Connection, row: AnyRow, scope: Scope) -> str:
+    visible = scope.holds_for(job.program_id).label("visible")
+    of_lane = select(job.id, job.status, job.started_at, visible).join(lanes, lanes.c.head == job.id)
+    head = connection.execute(of_lane.where(lanes.c.name == row.lane)).first()
     if head is None or head.status in FINAL:
         return f"waits for lane {row.lane!r}, which is about to choose its next job"
+    if not head.visible:
+        return f"waits for lane {row.lane!r}, which another job has"
     state = f"runs since {_time(head.started_at)}" if head.status == Status.RUNNING else f"is {head.status}"
     return f"waits for lane {row.lane!r}: job {head.id} {state}"
 

@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
-from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+
+from .callers import AskedFirst
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -91,8 +92,8 @@ class StrictRequest(Request):
         return read_json(await self.body())
 
 
-class StrictRoute(APIRoute):
-    """A route whose JSON bodies are read by `read_json`."""
+class StrictRoute(AskedFirst):
+    """A route whose JSON bodies are read by `read_json`, once it is known who asks."""
 
     def get_route_handler(self) -> Endpoint:
         """Hand the route a `StrictRequest`."""

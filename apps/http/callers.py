@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
+from starlette.responses import Response
 
 from backends import EVERYTHING, Role, Scope
 from config import Jwt
@@ -155,10 +159,29 @@ class _Hint:
         log.warning("request.unauthenticated", hint=HOW_TO)
 
 
-def caller(request: Request) -> Caller:
-    """The dependency of every route but the probes."""
-    callers: Callers = request.app.state.callers
-    return callers.who(request)
+class AskedFirst(APIRoute):
+    """A route that finds out who asks before it reads a byte of the body: strangers cost little, and are told nothing else."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Ask first where a caller is needed."""
+        usual = super().get_route_handler()
+        needs_caller = any(each.call is caller for each in self.dependant.dependencies)
+
+        async def asking(request: Request) -> Response:
+            if needs_caller:
+                await caller(request)
+            return await usual(request)
+
+        return asking
+
+
+async def caller(request: Request) -> Caller:
+    """The dependency of every route but the probes. The database is asked in a thread, once for a request."""
+    if not hasattr(request.state, "caller"):
+        callers: Callers = request.app.state.callers
+        request.state.caller = await run_in_threadpool(callers.who, request)
+    found: Caller = request.state.caller
+    return found
 
 
 CallerOf = Annotated[Caller, Depends(caller)]

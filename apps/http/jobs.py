@@ -77,7 +77,7 @@ def _detail(queue: Queue, connection: Connection, caller: Caller, program_id: in
     if found is None or found.program_id != program_id:
         raise NotFound
     attempts = [Attempt.of(each) for each in queue.attempts(job_id, connection)]
-    waits_for = queue.why(job_id, connection=connection) if found.status == "pending" else None
+    waits_for = queue.why(job_id, scope=caller.scope(), connection=connection) if found.status == "pending" else None
     return JobDetail(**columns(found), attempts=attempts, waits_for=waits_for)
 
 

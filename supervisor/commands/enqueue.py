@@ -16,8 +16,6 @@ from .secrets import read_pairs_of_secrets
 from .wording import read_moment, read_pairs
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
-
     from backends import NewJob
 
 
@@ -118,27 +116,13 @@ def put(opened: Opened, new: NewJob, reason: str | None, secrets: Mapping[str, s
 
     try:
         with change(opened, reason) as made:
-            before = _of_key(made.connection, new)
-            [job_id] = opened.queue.enqueue([new], made.connection)
-            if job_id != before:
+            added = opened.queue.enqueue_once(new, made.connection)
+            if added.is_new:
                 for name, value in secrets.items():
-                    store_secret(made.connection, Owner.JOB, job_id, name, value)
-                made.record("job.create", program_id=new.program_id, job_id=job_id, job_type=new.job_type)
+                    store_secret(made.connection, Owner.JOB, added.id, name, value)
+                made.record("job.create", program_id=new.program_id, job_id=added.id, job_type=new.job_type)
     except BadParameters as error:
         raise usage(
             str(error), "Parameters must be JSON: text, numbers, true, false, null, lists, objects.", "BAD-PARAM"
         ) from None
-    return job_id
-
-
-def _of_key(connection: Connection, new: NewJob) -> int | None:
-    """The job that has the unique key already, for which nothing will be created."""
-    from sqlalchemy import select
-
-    from backends import indexing_jobs
-
-    if new.unique_key is None:
-        return None
-    job = indexing_jobs.c
-    key = new.unique_key.encode("utf-8", "replace").decode()  # what cannot be stored is refused by enqueueing
-    return connection.execute(select(job.id).where(job.program_id == new.program_id, job.unique_key == key)).scalar()
+    return added.id

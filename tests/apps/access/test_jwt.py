@@ -29,6 +29,7 @@ from tests.apps.access.provider import AUDIENCE, ISSUER, KINDS, Provider
 from tests.apps.http.serving import services_for, serving
 from tests.support import eventually
 
+CLIENT = httpx2.Client(trust_env=False, verify=False, timeout=30)
 PAST, FUTURE = 1_700_000_000, 4_000_000_000
 
 
@@ -249,7 +250,7 @@ def url(tmp_path: Path, database_url: str, provider: Provider) -> Iterator[str]:
 
 
 def ask(url: str, token: str) -> httpx2.Response:
-    return httpx2.get(f"{url}/whoami", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    return CLIENT.get(f"{url}/whoami", headers={"Authorization": f"Bearer {token}"})
 
 
 def test_a_subject_is_a_user_who_was_made_here(url: str, engine: Engine, provider: Provider) -> None:

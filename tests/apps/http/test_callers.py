@@ -25,6 +25,9 @@ from tests.support import eventually
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
 """For what does not depend on the database."""
 
+CLIENT = httpx2.Client(trust_env=False, verify=False, timeout=30)
+"""One for all: to make one takes longer than most requests."""
+
 CHALLENGE = {"type": "/problems/unauthenticated", "title": "Unauthenticated", "status": 401}
 
 
@@ -69,7 +72,7 @@ def token_of(engine: Engine, user_id: int, lifetime: float | None = 60.0) -> str
 def ask(url: str, token: str | None = None, method: str = "GET", **headers: str) -> httpx2.Response:
     given = {} if token is None else {"Authorization": f"Bearer {token}"}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return httpx2.request(method, f"{url}/whoami", headers={**given, **named}, trust_env=False)
+    return CLIENT.request(method, f"{url}/whoami", headers={**given, **named})
 
 
 def test_a_token_says_who_asks(url: str, engine: Engine, anna: int) -> None:
@@ -100,8 +103,7 @@ def test_every_token_that_is_not_valid_is_answered_with_the_same_bytes(url: str,
         [("Authorization", b"Bearer jq_\xff\xfe")],
         [("Authorization", "Bearer a"), ("Authorization", "Bearer b")],
     ]
-    with httpx2.Client(trust_env=False) as client:
-        answers = [client.get(f"{url}/whoami", headers=each) for each in headers]
+    answers = [CLIENT.get(f"{url}/whoami", headers=each) for each in headers]
     assert {answer.status_code for answer in answers} == {401}
     assert len({answer.content for answer in answers}) == 1
     assert CHALLENGE.items() <= answers[0].json().items()
@@ -110,7 +112,7 @@ def test_every_token_that_is_not_valid_is_answered_with_the_same_bytes(url: str,
 
 def test_two_authorization_headers_are_refused_though_one_is_good(url: str, engine: Engine, anna: int) -> None:
     good = ("Authorization", f"Bearer {token_of(engine, anna)}")
-    assert httpx2.get(f"{url}/whoami", headers=[good, good], trust_env=False).status_code == 401
+    assert CLIENT.get(f"{url}/whoami", headers=[good, good]).status_code == 401
 
 
 @pytest.mark.parametrize("deed", ["revoke", "disable", "expire"])
@@ -155,7 +157,7 @@ def test_a_token_counts_while_its_row_and_the_right_to_write_are_taken(url: str,
     token = token_of(engine, anna)
     with engine.begin() as connection:
         connection.execute(update(api_tokens).values(name="held"))
-        assert httpx2.get(f"{url}/whoami", headers={"Authorization": f"Bearer {token}"}, timeout=3).status_code == 200
+        assert CLIENT.get(f"{url}/whoami", headers={"Authorization": f"Bearer {token}"}, timeout=3).status_code == 200
 
 
 @on_sqlite
