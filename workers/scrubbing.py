@@ -55,12 +55,9 @@ def _texts(value: Any) -> Iterator[str]:
         yield from _parts(value) if not value.lstrip().startswith(("{", "[")) else (value,)
 
 
-def _spellings(text: str) -> Iterator[str]:
-    """As it is, and as it looks inside of JSON, of a `repr` and of a URL."""
-    yield text
-    yield json.dumps(text)[1:-1]
-    yield json.dumps(text, ensure_ascii=False)[1:-1]
-    yield repr(text)[1:-1]
+def _spellings(text: str) -> set[str]:
+    """As it is, and as it looks inside of JSON, of a `repr` and of a URL; and all of these in a JSON log line."""
     safe = text.encode("utf-8", "replace")
-    yield quote(safe, safe="")
-    yield quote_plus(safe)
+    encoded = {encode(safe, safe=kept) for encode in (quote, quote_plus) for kept in ("", "/")}
+    once = {text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], *encoded}
+    return once | {json.dumps(each)[1:-1] for each in once}

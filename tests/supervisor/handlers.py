@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import json
+import logging
 import os
 import re
 import signal
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 from workers import JobContext
 
@@ -116,3 +119,26 @@ def holds_its_transaction(ctx: JobContext) -> None:
     with ctx.transaction():
         while not Path(given["until"]).exists():
             time.sleep(0.02)
+
+
+def spills(ctx: JobContext) -> None:
+    """Read a secret, and do with it all that must not be done; then wait until a file exists, and fail with it."""
+    secret = ctx.secret("access_token")
+    assert secret
+    ctx.progress(1, 2, f"using {secret}")
+    ctx.log.info("spilled", what=f"it is {secret}", access_token=secret, urls=[f"https://host/?q={quote(secret)}"])
+    logging.getLogger("jobqueue.spills").warning("with %s and %r", secret, {"token": secret})
+    try:
+        raise ValueError(json.dumps({"inner": secret}))
+    except ValueError as error:
+        ctx.log.error("caught", exc_info=True)
+        while not Path(ctx.job.parameters["until"]).exists():
+            time.sleep(0.02)
+        raise RuntimeError(f"outer {secret!r}") from error
+
+
+def expects_its_secret(ctx: JobContext) -> None:
+    """Be done only with the right secret."""
+    found = ctx.secret("access_token")
+    if found != f"secret {ctx.job.parameters['n']}":
+        raise ValueError(f"found {'another' if found else 'none'}")

@@ -1,0 +1,43 @@
+"""Keys change while workers run: nobody restarts, and no secret is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import select
+
+from backends import Queue, Status, add_key, open_engine, rotate_secrets
+from backends.tables import secrets
+
+from .conftest import Stage
+
+ROUNDS, JOBS = 4, 25
+
+
+def test_keys_change_under_load_without_a_restart_and_nothing_is_lost(stage: Stage, tmp_path: Path, database_url: str) -> None:
+    keys = tmp_path / "keys"
+    add_key(keys)
+    scene = stage(encryption={"key_file": str(keys)})
+    queue = Queue(open_engine(database_url, key_file=keys))
+    scene.queue.engine.dispose()
+    scene.queue = queue
+    waiting = [scene.enqueue("expects_its_secret", n=n, access_token=f"secret {n}")[0] for n in range(JOBS)]
+    scene.start()
+    pids, numbers = scene.worker_pids, list(waiting)
+    for _ in range(ROUNDS):
+        add_key(keys)
+        numbers += [scene.enqueue("expects_its_secret", n=n, access_token=f"secret {n}")[0] for n in range(JOBS)]
+        rotate_secrets(queue.engine, batch=5)
+    late = scene.enqueue("until_file", access_token="secret late")
+    scene.becomes(late[0], Status.RUNNING)
+    newest = add_key(keys)
+    rotate_secrets(queue.engine)
+    assert rotate_secrets(queue.engine) == 0
+    with queue.engine.connect() as connection:
+        assert set(connection.execute(select(secrets.c.key_id)).scalars()) == {newest}
+    scene.until.touch()
+    for job_id in (*numbers, *late):
+        assert scene.becomes(job_id, Status.COMPLETED, within=30).retry_count == 0
+    assert scene.worker_pids == pids
+    with queue.engine.connect() as connection:
+        assert connection.execute(select(secrets)).all() == []
