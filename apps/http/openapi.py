@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from . import models
 from .mistakes import Mistake
 from .problems import MEDIA_TYPE
 
@@ -17,8 +18,9 @@ DESCRIPTION = "A job queue in the database you already run: add jobs, follow the
 MEANINGS = {
     400: "The request cannot be read.",
     401: "Who asks is not known: send a bearer token.",
-    403: "Who asks may see this, and may not do it.",
+    403: "Who asks may not do this.",
     404: "There is nothing, or nothing that who asks may see.",
+    408: "The request took too long to arrive.",
     409: "The job's status does not allow it.",
     413: "The body is too large.",
     422: "The request has mistakes; `errors` says where, what and how to mend it.",
@@ -27,7 +29,7 @@ MEANINGS = {
     503: "The database, or the configuration, cannot be used now.",
 }
 
-ANYWHERE = (400, 401, 413, 422, 429, 500, 503)
+ANYWHERE = (400, 401, 403, 408, 413, 422, 429, 500, 503)
 """What any route that needs to know who asks may be answered with."""
 
 PROBLEM_SCHEMA: dict[str, Any] = {
@@ -77,6 +79,7 @@ def describe(app: FastAPI) -> None:
             made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             schemas["Problem"] = PROBLEM_SCHEMA
+            _put_back_examples(schemas)
             made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             _say_who_must_ask(made["paths"])
             app.openapi_schema = made
@@ -85,12 +88,20 @@ def describe(app: FastAPI) -> None:
     app.openapi = document  # type: ignore[method-assign]
 
 
+def _put_back_examples(schemas: dict[str, Any]) -> None:
+    """FastAPI leaves out what is null, also in examples, which then lack keys that answers always have."""
+    for name, schema in schemas.items():
+        kind = getattr(models, name, None)
+        if "examples" in schema and kind is not None:
+            schema["examples"] = kind.model_config["json_schema_extra"]["examples"]
+
+
 def _say_who_must_ask(paths: dict[str, Any]) -> None:
     """All routes but the probes want a token, unless the configuration says `auth: none`."""
     for operations in paths.values():
         for operation in operations.values():
             if "probes" not in operation.get("tags", ()):
-                operation["security"] = [{"token": []}, {}]
+                operation["security"] = [{"token": []}]
 
 
 def _version() -> str:
