@@ -65,7 +65,7 @@ def list_jobs(
     return polled(request, queue.read(look))
 
 
-@router.get("/jobs/{program_id}/{job_id:int}", response_model=JobDetail, responses=NOT_MODIFIED | refusals(404))
+@router.get("/jobs/{program_id}/{job_id:digits}", response_model=JobDetail, responses=NOT_MODIFIED | refusals(404))
 def show_job(request: Request, caller: CallerOf, program_id: ProgramId, job_id: JobId) -> Response:
     """A job with its attempts that ended other than completed, and with what it waits for."""
     queue = services_of(request).queue

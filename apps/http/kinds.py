@@ -7,6 +7,24 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from starlette.convertors import Convertor, register_url_convertor
+
+
+class Digits(Convertor[str]):
+    """Digits in an address, however many: told from words by the router, and read by the route."""
+
+    regex = "[0-9]+"
+
+    def convert(self, value: str) -> str:
+        """The text as it is: Python reads only so many digits."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """The text as it is."""
+        return value
+
+
+register_url_convertor("digits", Digits())
 
 SMALL = 2**31
 BIG = 2**63

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
 from apps.api import make_api
 from apps.http.problems import NOT_FOUND
@@ -146,7 +146,7 @@ def test_a_time_at_the_end_of_the_calendar_is_kept_and_shown(served: Served, mom
     "path",
     [
         "/job-queue/jobs/x", "/job-queue/jobs/1_0", "/job-queue/jobs/2147483648", "/job-queue/jobs/1.0",
-        "/job-queue/jobs/1/0", "/job-queue/jobs/1/9223372036854775808", "/job-queue/jobs/1/" + "9" * 5_000,
+        "/job-queue/jobs/1/00", "/job-queue/jobs/1/9223372036854775808", "/job-queue/jobs/1/" + "9" * 5_000,
         "/job-queue/jobs/1?limit=0", "/job-queue/jobs/1?limit=101", "/job-queue/jobs/1?limit=x",
         "/job-queue/jobs/1?status=gone", "/job-queue/jobs/1?page=2", "/job-queue/jobs/1?job_type=a%00b",
         "/job-queue/jobs/1?cursor=x", "/job-queue/jobs/1?cursor=", "/job-queue/jobs/1?cursor=YmVmb3JlOjEyMw=",
@@ -166,9 +166,7 @@ def test_an_unknown_address_is_not_found_and_a_wrong_method_names_the_right_one(
 
 
 @on_sqlite
-def test_what_nobody_expected_is_told_with_an_id_that_the_log_knows(
-    tmp_path: Path, database_url: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_nobody_expected_is_told_with_an_id_that_the_log_knows(tmp_path: Path, database_url: str) -> None:
     file = tmp_path / "jobqueue.yaml"
     file.write_text(json.dumps({"database_url": database_url, "api": {"auth": "none"}}))
     app = make_api(Services(lambda: load(file)))
@@ -177,12 +175,14 @@ def test_what_nobody_expected_is_told_with_an_id_that_the_log_knows(
     def broken() -> None:
         raise LookupError("the marked reason")
 
-    with serving(app) as url, caplog.at_level(logging.ERROR):
+    with capture_logs() as logged, serving(app) as url:
         answer = httpx2.get(f"{url}/broken", trust_env=False)
     problem = is_problem(answer, 500)
     assert "marked" not in answer.text
     assert "Traceback" not in answer.text
     assert problem["error_id"] in problem["detail"]
+    [entry] = [each for each in logged if each["event"] == "api.failed"]
+    assert (entry["error_id"], entry["path"], entry["exc_info"]) == (problem["error_id"], "/broken", True)
 
 
 @pytest.mark.parametrize("settings", [{"database_url": "mysql://x"}, {"nonsense": 1}])
