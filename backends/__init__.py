@@ -43,6 +43,7 @@ from .job import (
     legal_before,
 )
 from .keys import KeyProblem, add_key, key_file_of, new_key
+from .legacy import CannotTakeOver, Reading
 from .measures import Measures
 from .migrate import Migration, check, current, head, upgrade, upgrade_sql
 from .operating import CancelAnswer, RetryAnswer
@@ -90,6 +91,7 @@ from .tables import (
     programs,
     users,
 )
+from .takeover import migrate, migrate_sql
 from .views import AttemptView, JobView
 from .wakeups import Watch, watch
 
@@ -127,6 +129,7 @@ __all__ = [
     "BadDatabaseUrl",
     "BadParameters",
     "CancelAnswer",
+    "CannotTakeOver",
     "Counts",
     "Cycle",
     "DatabaseUnavailable",
@@ -149,6 +152,7 @@ __all__ = [
     "Outcome",
     "Owner",
     "Queue",
+    "Reading",
     "Renewed",
     "RetryAnswer",
     "RetryPolicy",
@@ -194,6 +198,8 @@ __all__ = [
     "matching_files",
     "memberships",
     "metadata",
+    "migrate",
+    "migrate_sql",
     "new_key",
     "now",
     "open_connections",

@@ -32,7 +32,8 @@ def open_engine(
     """An engine for `sqlite:///path` or `postgresql://...` (several hosts allowed); nothing is connected yet.
 
     Times are seconds; on SQLite `connect_timeout` is also the longest wait for one's turn to write. `pooler` is
-    `transaction` behind PgBouncer. `journal` and `autocheckpoint` (pages; 0: never) are SQLite's. `key_file` holds the keys for
+    `transaction` behind PgBouncer. `journal` (`wal`, `rollback`, or `unchanged`: whatever the file has) and `autocheckpoint`
+    (pages; 0: never) are SQLite's. `key_file` holds the keys for
     secrets, unless the environment does (see `keys`). Raises `BadDatabaseUrl`.
     An engine works only in the process that opened it; in a forked child it raises `InheritedConnection`.
     """

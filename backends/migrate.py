@@ -129,6 +129,24 @@ def revision_module(name: str) -> Any:
     return _script().get_revision(name).module
 
 
+def statements_of(dialect: str, operations: Callable[[], None]) -> list[str]:
+    """The SQL that some of Alembic's operations mean on this database, one statement each."""
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+
+    written: list[str] = []
+
+    class Statements(io.StringIO):
+        def write(self, statement: str) -> int:
+            written.append(statement.strip().removesuffix(";"))
+            return len(statement)
+
+    options = {"as_sql": True, "output_buffer": Statements(), "literal_binds": True}
+    with Operations.context(MigrationContext.configure(dialect_name=dialect, opts=options)):
+        operations()
+    return written
+
+
 _OPTIONS: dict[str, Any] = {
     "target_metadata": metadata, "version_table": VERSION_TABLE, "transactional_ddl": True, "render_as_batch": True
 }
@@ -153,12 +171,17 @@ def _run(
 def _refuse_strangers(connection: Connection, before: str | None) -> None:
     if before is not None and before not in _known():
         raise SchemaMismatch(f"schema is at {before}, newer than this release ({head()}). Upgrade the package.")
-    if before is None and inspect(connection).has_table(indexing_jobs.name):
+    if is_legacy(connection):
         raise SchemaMismatch(f"{NOT_OURS}. {TAKE_IT_OVER}")
 
 
 NOT_OURS = "table indexing_jobs was made by another program, or a migration of it was interrupted"
 TAKE_IT_OVER = "Stop what runs its jobs, back up, then: python migrate_job_queue.py"
+
+
+def is_legacy(connection: Connection) -> bool:
+    """Whether there is a table of jobs that is not ours, or not yet."""
+    return _version(connection) is None and inspect(connection).has_table(indexing_jobs.name)
 
 
 def _version(connection: Connection) -> str | None:

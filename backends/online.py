@@ -44,7 +44,7 @@ class IndexWanted(NamedTuple):
         """Make it while others read and write; outside a transaction only."""
         where = f" WHERE {self.where}" if self.where else ""
         unique = "UNIQUE " if self.unique else ""
-        return f"CREATE {unique}INDEX CONCURRENTLY {self.name} ON indexing_jobs ({', '.join(self.columns)}){where}"
+        return f"CREATE {unique}INDEX CONCURRENTLY IF NOT EXISTS {self.name} ON indexing_jobs ({', '.join(self.columns)}){where}"
 
 
 @contextmanager

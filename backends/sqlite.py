@@ -138,7 +138,7 @@ def _patiently(attempt: Callable[[], object], deadline: float) -> None:
 def make_engine(path: str, *, journal: str, autocheckpoint: int, wait: float, pool_size: int) -> Engine:
     """An engine for the path of a `sqlite://` URL: `/relative` or `//absolute`. Raises `BadDatabaseUrl`."""
     file = _file(path)
-    wal = journal == "wal" and _warned_if_unsafe()
+    wal = None if journal == "unchanged" else journal == "wal" and _warned_if_unsafe()
     opened_by = os.getpid()
 
     def connect() -> TurnConnection:
@@ -181,7 +181,7 @@ def _warned_if_unsafe() -> bool:
     return safe
 
 
-def _connect(file: str, wal: bool, autocheckpoint: int, wait: float) -> TurnConnection:
+def _connect(file: str, wal: bool | None, autocheckpoint: int, wait: float) -> TurnConnection:
     if file in _open_at_fork:
         raise InheritedConnection(
             f"{file} was open when this process was forked, and SQLite would trust the parent's locks here;"
@@ -217,8 +217,10 @@ def _make(file: str) -> None:
         raise DatabaseUnavailable(f"cannot create {file}: {error.strerror}; {needed}") from error
 
 
-def _configure(connection: TurnConnection, wal: bool, autocheckpoint: int) -> None:
+def _configure(connection: TurnConnection, wal: bool | None, autocheckpoint: int) -> None:
     wanted = {"journal_mode": "wal" if wal else "delete", "synchronous": 2 if wal else 3, "foreign_keys": 1}
+    if wal is None:
+        del wanted["journal_mode"]
     for name, value in wanted.items():
         connection.execute(f"PRAGMA {name} = {value}").fetchall()
         (found,) = connection.execute(f"PRAGMA {name}").fetchone()
@@ -233,7 +235,7 @@ def _configure(connection: TurnConnection, wal: bool, autocheckpoint: int) -> No
 
 
 def _begin(connection: Connection) -> None:
-    own = _own(connection)
+    own = own_connection(connection)
     begin = own.begin_reading if connection.get_execution_options().get("jobqueue_read") else own.begin_writing
     try:
         begin()
@@ -244,10 +246,11 @@ def _begin(connection: Connection) -> None:
 
 
 def _refuse_inherited(connection: Connection, *statement: Any) -> None:
-    refuse_inherited(_own(connection).opened_by)
+    refuse_inherited(own_connection(connection).opened_by)
 
 
-def _own(connection: Connection) -> TurnConnection:
+def own_connection(connection: Connection) -> TurnConnection:
+    """The driver's own connection under this one."""
     own = connection.connection.driver_connection
     assert isinstance(own, TurnConnection)
     return own
@@ -291,7 +294,7 @@ def is_unavailable(error: BaseException | None) -> bool:
 def data_version(connection: Connection) -> int:
     """A number that changes when another connection has committed; outside any transaction. Raises `DatabaseUnavailable`."""
     try:
-        return int(_own(connection).execute("PRAGMA data_version").fetchone()[0])
+        return int(own_connection(connection).execute("PRAGMA data_version").fetchone()[0])
     except driver.Error as error:
         raise DatabaseUnavailable(str(error)) from error
 
@@ -307,7 +310,7 @@ def checkpoint(engine: Engine, *, large: int = LARGE_LOG) -> bool:
         return False
     with engine.connect() as connection, only_one(f"{file}.checkpointer", file) as ours:
         if ours:
-            own = _own(connection)
+            own = own_connection(connection)
             own.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             if _size(f"{file}-wal") > large and own.turnstile.enter(time.monotonic() + 1.0):
                 try:
