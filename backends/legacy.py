@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from enum import StrEnum
 from functools import cache
 from zoneinfo import ZoneInfo
@@ -45,8 +46,13 @@ SYNONYMS: dict[Status, str] = {
 class Reading:
     """How the operator says that the table is to be read: the zone of times without one, and what unknown statuses mean."""
 
-    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    timezone: str = "UTC"
     statuses: Mapping[str, Status] = field(default_factory=dict)
+
+    @property
+    def zone(self) -> tzinfo:
+        """The zone of `timezone`. Raises `ValueError` or `KeyError` when there is none of that name."""
+        return UTC if self.timezone == "UTC" else ZoneInfo(self.timezone)
 
     def meanings(self) -> dict[str, Status]:
         """What each known word means for a job here: one that is said to run is pending, for nobody runs it any more."""
@@ -113,7 +119,8 @@ def first_tables() -> frozenset[str]:
 
 def checks() -> dict[str, str]:
     """The conditions that the first schema sets on a row, by name."""
-    return {str(each.name): str(each.sqltext) for each in wanted().constraints if isinstance(each, CheckConstraint)}
+    found = [each for each in wanted().constraints if isinstance(each, CheckConstraint)]
+    return {str(each.name): str(each.sqltext) for each in sorted(found, key=lambda check: str(check.name))}
 
 
 NEEDED = ("id", "program_id", "job_type", "status")

@@ -66,14 +66,14 @@ class Facts:
             found = self.columns.get(column.name)
             if found and kind(column) is Kind.TEXT and found.type not in TEXTS:
                 changes[column.name] = f"{column.name}::text"
-            if found and found.type == "timestamp" and reading.zone.key != "UTC":
-                changes[column.name] = f"{column.name} AT TIME ZONE '{reading.zone.key}'"
+            if found and found.type == "timestamp" and reading.timezone != "UTC":
+                changes[column.name] = f"{column.name} AT TIME ZONE '{reading.timezone}'"
         return changes
 
     def zoned(self, reading: Reading) -> list[str]:
         """Columns that are UTC already and only have to be called so."""
         zoneless = [column.name for column in wanted().columns if self._is_zoneless(column.name)]
-        return zoneless if reading.zone.key == "UTC" else []
+        return zoneless if reading.timezone == "UTC" else []
 
     def _is_zoneless(self, name: str) -> bool:
         return name in self.columns and self.columns[name].type == "timestamp"

@@ -12,17 +12,22 @@ BAD_INSTALLATION = 78
 
 def main() -> int:
     """Run the command on the command line and return its exit code; 78 when another package stands in the way of ours."""
-    shadows = foreign_packages()
-    if shadows:
-        for name, place in shadows:
-            print(f"error[FOREIGN-PACKAGE] the package {name!r} is {place}, not this project's", file=sys.stderr)
-        print(
-            "  Run jobqueue from its own virtual environment, and rename or move what is in the way.", file=sys.stderr
-        )
-        return BAD_INSTALLATION
+    if refused := refuse_foreign_packages():
+        return refused
     from .commands import run
 
     return run(sys.argv[1:])
+
+
+def refuse_foreign_packages() -> int:
+    """Say which packages stand in the way of ours; returns 78 when there is one, else 0."""
+    shadows = foreign_packages()
+    for name, place in shadows:
+        print(f"error[FOREIGN-PACKAGE] the package {name!r} is {place}, not this project's", file=sys.stderr)
+    if shadows:
+        remedy = "  Run jobqueue from its own virtual environment, and rename or move what is in the way."
+        print(remedy, file=sys.stderr)
+    return BAD_INSTALLATION if shadows else 0
 
 
 def foreign_packages(home: Path | None = None) -> list[tuple[str, str]]:

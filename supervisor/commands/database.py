@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from . import output
 from .opening import load, open_database
 from .options import AsJson, ConfigFile
 from .problems import Exit
+
+if TYPE_CHECKING:
+    from backends import Migration
 
 app = typer.Typer(name="db", help="The database's schema.", no_args_is_help=True)
 
@@ -27,9 +30,13 @@ def upgrade(
             print(upgrade_sql(engine))
             return Exit.OK
         done = upgrade(engine)
-    before = done.before or "nothing"
-    output.line("schema", done.after, "unchanged" if done.before == done.after else f"upgraded from {before}")
+    output.line("schema", done.after, outcome(done))
     return Exit.OK
+
+
+def outcome(done: Migration) -> str:
+    """What an upgrade did, in words."""
+    return "unchanged" if done.before == done.after else f"upgraded from {done.before or 'nothing'}"
 
 
 @app.command()

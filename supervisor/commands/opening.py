@@ -58,13 +58,13 @@ def open_queue(file: Path | None) -> Iterator[Opened]:
 
 
 @contextmanager
-def open_database(settings: Settings) -> Iterator[Engine]:
-    """The engine of these settings, closed at the end; the schema is not looked at."""
+def open_database(settings: Settings, **options: Any) -> Iterator[Engine]:
+    """The engine of these settings, closed at the end; the schema is not looked at. `options` go before the settings."""
     from backends import open_engine
 
     url = settings.database_url
     try:
-        engine = open_engine(url, **engine_options(settings))
+        engine = open_engine(url, **engine_options(settings) | options)
         try:
             yield engine
         finally:

@@ -43,6 +43,7 @@ ERRORS = {
     "DB-PERMISSION": "The database's user may not do that.",
     "DB-ERROR": "The database refused a statement; the message says why.",
     "DB-SCHEMA": "The database's schema is older, newer or not ours.",
+    "DB-LEGACY": "Another program's table `indexing_jobs` cannot be taken over as it is; each reason is named.",
     "SQLITE-FILESYSTEM": "The SQLite file lies on a network file system, where its locks do not hold.",
     "LANE-DISAGREEMENT": "A running supervisor gives a job type another lane than this file does.",
     "INHERITED-CONNECTION": "A connection that was open before a process was forked was used after it.",

@@ -93,10 +93,10 @@ def version(as_json: AsJson = False) -> int:
     return Exit.OK
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], program: typer.Typer = app) -> int:
     """Run one command and return its exit code. Every error becomes text on stderr; none leaves as an exception."""
     try:
-        answer = app(args=hoisted(arguments), prog_name=called_as(), standalone_mode=False)
+        answer = program(args=hoisted(arguments), prog_name=called_as(), standalone_mode=False)
         sys.stdout.flush()
         return int(answer or Exit.OK)
     except (KeyboardInterrupt, Abort):
@@ -118,6 +118,6 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
 
 
 def called_as() -> str:
-    """The name the program was called by, `supervisor` or `jobqueue`."""
+    """The name the program was called by: `supervisor`, `jobqueue`, or that of a program of its own."""
     name = Path(sys.argv[0]).name
-    return name if name in ("supervisor", "jobqueue") else "supervisor"
+    return name if name in ("supervisor", "jobqueue", "migrate_job_queue.py") else "supervisor"

@@ -91,7 +91,7 @@ def _fill(name: str, rows: int) -> list[str]:
             CASE WHEN n % 7 > 0 THEN {time} END, {time}, CASE WHEN n % 10 IN (2, 3, 8) THEN {time} END,
             CASE WHEN n % 5 > 0 THEN n END, 'said ' || n, 'ann ' || n, n + 0.25, CASE WHEN n > 1 THEN 3 END FROM series""",
         "INSERT INTO job_notes (id, job_id, note) SELECT id, id, 'of ' || id FROM indexing_jobs",
-        *(["SELECT setval('indexing_jobs_id_seq', 100000)"] if name == "postgresql" else []),
+        *(["SELECT setval(pg_get_serial_sequence('indexing_jobs', 'id'), 100000)"] if name == "postgresql" else []),
     ]
 
 
@@ -104,3 +104,13 @@ def rows(engine: Engine, columns: str = "*", table: str = "indexing_jobs") -> li
     """What a table holds, by id."""
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(text(f"SELECT {columns} FROM {table} ORDER BY id"))]
+
+
+ENUM = """
+CREATE TYPE job_status AS ENUM ('pending', 'running', 'completed', 'failed', 'In Progress', 'QUEUED', 'error', 'done',
+    'cancelled', 'canceled');
+ALTER TABLE indexing_jobs DROP CONSTRAINT indexing_jobs_status_check;
+ALTER TABLE indexing_jobs ALTER COLUMN status TYPE job_status USING status::job_status;
+ALTER TABLE indexing_jobs ALTER COLUMN status SET DEFAULT 'pending', ALTER COLUMN status SET NOT NULL;
+"""
+"""Statuses of an enumerated type, as Postgres has them."""

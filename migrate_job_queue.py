@@ -1,0 +1,20 @@
+"""Bring any database to the schema of this release: `python migrate_job_queue.py [--dry-run] [-c jobqueue.yaml]`."""
+
+from __future__ import annotations
+
+import sys
+
+from supervisor.main import refuse_foreign_packages
+
+
+def main() -> int:
+    """Check whose packages these are, then migrate; returns the exit code."""
+    if refused := refuse_foreign_packages():
+        return refused
+    from supervisor.commands.migration import main as migrate
+
+    return migrate()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
