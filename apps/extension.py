@@ -14,9 +14,11 @@ from .access.memberships import grant, members, revoke
 from .access.tokens import create_token, find_tokens, list_tokens, revoke_token
 from .access.users import add_user, disable_user, enable_user, find_user, list_users
 from .programs import BadProgram, Program, add_program, declare_program, list_programs
+from .search import BadQuery, search_files
 
 __all__ = [
     "BadProgram",
+    "BadQuery",
     "Program",
     "add_program",
     "add_user",
@@ -33,6 +35,7 @@ __all__ = [
     "on_start",
     "revoke",
     "revoke_token",
+    "search_files",
 ]
 
 Enqueue = Callable[[NewJob, Connection], int]

@@ -29,6 +29,7 @@ ERRORS = {
     "JOB-NOT-FOUND": "There is no job with this id; it may have been pruned.",
     "JOB-STATUS": "The job's status does not allow this.",
     "PROGRAM": "The program cannot be added; the message says why.",
+    "QUERY": "A search without a word, or with too many, or with a limit or cursor that means nothing.",
     "USER": "The user cannot be added; the message says why.",
     "USER-NOT-FOUND": "There is no user of this name.",
     "KEY": "There is no key to encrypt secrets with, or a secret cannot be decrypted; the message says why.",

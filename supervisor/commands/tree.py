@@ -24,6 +24,7 @@ from . import (
     output,
     processes,
     programs,
+    search,
     secrets,
     status,
     tokens,
@@ -68,6 +69,7 @@ app.add_typer(programs.app, name="programs")
 app.add_typer(users.app, name="users")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(secrets.app, name="secrets")
+app.command()(search.search)
 app.command()(audit.audit)
 app.add_typer(database.app, name="db")
 app.add_typer(configuration.app, name="config")

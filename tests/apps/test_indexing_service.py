@@ -10,12 +10,7 @@ from sqlalchemy import Engine, inspect, select
 from sqlalchemy.orm import Session
 
 from apps.indexing_service import IndexingService
-from backends import (
-    BadParameters,
-    IndexingJob,
-    NewJob,
-    Queue,
-)
+from backends import BadParameters, IndexingJob, KeyProblem, NewJob, Owner, Queue, metadata, new_key, read_secret
 from tests.apps.application import Project, Team, create, jobs_in
 
 
@@ -35,6 +30,35 @@ def test_the_example_of_the_specification_creates_a_job(db: Session) -> None:
     assert (job.status, job.retry_count, job.max_retries, job.locked_by) == ("pending", 0, 3, None)
     assert job.parameters == {"include_trashed": False, "custom_setting": "value"}
     assert job.created_at.tzinfo is not None
+
+
+def test_an_access_token_is_kept_apart_from_the_job_and_encrypted(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBQUEUE_ENCRYPTION_KEYS", new_key())
+    job = create(db, access_token="canary-1", drive={"refresh_token": "canary-2"}, include_trashed=False)
+    db.commit()
+    assert job.parameters == {"include_trashed": False, "drive": {}}
+    assert read_secret(db.connection(), Owner.JOB, job.id, "access_token") == "canary-1"
+    assert read_secret(db.connection(), Owner.JOB, job.id, "drive.refresh_token") == "canary-2"
+    for table in metadata.sorted_tables:
+        assert "canary" not in repr(db.execute(select(table)).all()), table.name
+    IndexingService(db).cancel_job(job.id)
+    assert read_secret(db.connection(), Owner.JOB, job.id, "access_token") is None
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_a_token_that_nothing_can_encrypt_is_refused_and_the_session_goes_on(
+    db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JOBQUEUE_ENCRYPTION_KEYS", raising=False)
+    monkeypatch.delenv("JOBQUEUE_KEY_FILE", raising=False)
+    db.add(Team(name="docs"))
+    with pytest.raises(KeyProblem, match="JOBQUEUE_ENCRYPTION_KEYS") as refusal:
+        create(db, access_token="canary")
+    assert "canary" not in repr(refusal.value)
+    kept = create(db)
+    db.commit()
+    assert list(db.scalars(select(IndexingJob.id))) == [kept.id]
+    assert db.scalars(select(Team.name)).all() == ["docs"]
 
 
 def test_a_job_without_parameters_has_none(db: Session) -> None:
