@@ -10,16 +10,19 @@ from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
-from .http import docs, indexing, jobs, openapi, probes, problems, processor
+from .http import docs, indexing, jobs, metrics, openapi, probes, problems, processor
+from .http.access_log import AccessLog
 from .http.callers import Callers
 from .http.connections import guard
 from .http.limits import Limits
+from .http.server_logs import adopt_server_logs
 from .http.services import PROBES, THREADS, Services
 from .processor import JobQueueProcessor
 
 
 @asynccontextmanager
 async def _life(app: FastAPI) -> AsyncIterator[None]:
+    adopt_server_logs(lambda: app.state.services.settings.logging)
     api = app.state.services.api
     current_default_thread_limiter().total_tokens = THREADS
     unguard = guard(api.most_connections, api.request_timeout)
@@ -39,11 +42,13 @@ def make_api(services: Services | None = None) -> FastAPI:
     app.state.services = services or Services()
     app.state.callers = Callers(app.state.services)
     app.state.probing = CapacityLimiter(PROBES)
+    app.state.readings = metrics.Readings(app.state.services)
     problems.install(app)
     openapi.describe(app)
-    for routes in (jobs, processor, indexing, probes, docs):
+    for routes in (jobs, processor, indexing, probes, metrics, docs):
         app.include_router(routes.router)
     app.add_middleware(Limits, settings=lambda: app.state.services.api)
+    app.add_middleware(AccessLog)
     return app
 
 
@@ -54,3 +59,4 @@ def _embedding_services() -> Services:
 
 
 api_app = make_api(_embedding_services())
+adopt_server_logs(lambda: api_app.state.services.settings.logging)

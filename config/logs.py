@@ -15,6 +15,9 @@ from structlog.typing import EventDict, Processor
 
 from .masking import MASK, is_secret, mask_credentials
 
+FIRST = ("ts", "level", "event", "logger")
+"""The keys that every JSON line has; `ts` is UTC in ISO 8601."""
+
 
 class SharedFile(logging.Handler):
     """Appends to a file; past `most_bytes` it is renamed to `.1`, `.2` ..., by whichever process comes first.
@@ -85,7 +88,7 @@ def set_up_logs(
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S" if readable else "iso", utc=not readable),
+        _clock(readable),
     ]
     handler: logging.Handler = SharedFile(file) if file else logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_last(readable, file, scrub)))
@@ -120,7 +123,7 @@ def _last(readable: bool, file: Path | None, scrub: Callable[[str], str]) -> lis
         plain = structlog.dev.plain_traceback
         colors = file is None and sys.stderr.isatty()
         return [*before, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain), clean]
-    return [*before, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(), clean]
+    return [*before, structlog.processors.format_exc_info, _in_order, structlog.processors.JSONRenderer(), clean]
 
 
 def _mask_values(logger: Any, method: str, event: EventDict) -> EventDict:
@@ -134,3 +137,13 @@ def _masked(key: object, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_masked(key, each) for each in value]
     return MASK if isinstance(value, str) and isinstance(key, str) and is_secret(key) else value
+
+def _clock(readable: bool) -> Processor:
+    if readable:
+        return structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+    return structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts")
+
+
+def _in_order(logger: object, method: str, event: EventDict) -> EventDict:
+    """What every line has comes first."""
+    return {**{name: event[name] for name in FIRST if name in event}, **event}

@@ -96,6 +96,7 @@ class Callers:
         if caller is None:
             self._hint.give()
             raise Unauthenticated
+        request.state.caller_name = caller.name
         return caller
 
     def _without_token(self, request: Request) -> Caller | None:

@@ -76,7 +76,7 @@ class Services:
     def __init__(self, read: Callable[[], Loaded] | None = None, processor: Processor | None = None) -> None:
         self._read = read or (lambda: load(find_config(None)))
         self.processor = processor
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         self._loaded: Loaded | None = None
         self._queue: Queue | None = None
 
@@ -87,8 +87,8 @@ class Services:
 
     @property
     def loaded(self) -> Loaded:
-        """The configuration. Raises `config.ConfigError`."""
-        with self._lock:
+        """The configuration. Raises `config.ConfigError`. Never waits for a database that is just being opened."""
+        with self._reading:
             if self._loaded is None:
                 self._loaded = self._read()
             return self._loaded

@@ -1,0 +1,36 @@
+"""uvicorn's own log lines, in the form of all others when it is started as `python -m uvicorn apps.api:api_app`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from uvicorn.logging import ColourizedFormatter
+
+from config import ConfigError, Logging, set_up_logs
+
+OURS_NOW = ("uvicorn", "uvicorn.error", "uvicorn.asgi")
+
+
+def adopt_server_logs(said: Callable[[], Logging]) -> None:
+    """Send what uvicorn logs where `logging:` says, if it logs in its own default form; another form is somebody's choice.
+
+    uvicorn sets up its logs before it imports the application, so this is called by the import, and when the application
+    starts. Its access log holds query strings: `AccessLog` takes its place.
+    """
+    server, access = logging.getLogger("uvicorn"), logging.getLogger("uvicorn.access")
+    if not any(isinstance(handler.formatter, ColourizedFormatter) for handler in server.handlers):
+        return
+    try:
+        wanted = said()
+    except ConfigError:  # the API starts all the same, and answers what is wrong
+        wanted = Logging()
+    set_up_logs(wanted.level, wanted.format, wanted.file)
+    for name in OURS_NOW:
+        each = logging.getLogger(name)
+        each.handlers.clear()
+        each.propagate = True
+        each.setLevel(logging.NOTSET)
+    server.setLevel(wanted.level)
+    access.handlers.clear()
+    access.propagate = False
