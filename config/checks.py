@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from .settings import RestartBackoff, Retry, Settings
 from .tree import Path
 
 HEARTBEATS_IN_LOCK_TIMEOUT = 3
+
+_SAFE_URL = re.compile(r"https://.|http://(localhost|127\.0\.0\.1|\[::1\])[:/]", re.IGNORECASE)
 
 
 class Finding(NamedTuple):
@@ -83,6 +86,9 @@ def _identity_provider(settings: Settings) -> Iterator[Finding]:
         if jwt.jwks_url and not value:
             message = f"'{key}' is missing: tokens made for others would be taken"
             yield Finding((*path, key), "CFG-MISSING", message, f"write {key}: ...", ((*path, "jwks_url"),))
+    if jwt.jwks_url and not _SAFE_URL.match(jwt.jwks_url):
+        message = "whoever is on the way to it could put keys of their own in the provider's place"
+        yield Finding((*path, "jwks_url"), "CFG-JWKS-URL", message, "write https://...; http:// is for this host alone")
 
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (

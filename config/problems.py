@@ -27,6 +27,7 @@ CODES = {
     "CFG-RANGE": "The value is too small, too large, or does not fit to another one.",
     "CFG-DURATION": "The value is not a duration.",
     "CFG-DATABASE-URL": "The database URL cannot be used.",
+    "CFG-JWKS-URL": "The keys of the identity provider would come from no web address, or unencrypted from another host.",
     "CFG-PATH": "The path cannot be used.",
     "CFG-NAME": "The name contains characters that names of this kind may not have.",
     "CFG-LANE": "The lane template is malformed or names a field that does not exist.",

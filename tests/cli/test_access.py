@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import select
 from apps.access.tokens import identify
 from backends import api_tokens, open_engine
 from tests.cli.conftest import CONFIGURATION, Place, on_sqlite
+from tests.markdown import REPOSITORY, blocks
 
 
 def whose(place: Place, secret: str) -> str | None:
@@ -146,6 +148,14 @@ def test_a_program_that_was_added_here_is_granted_without_a_note(supervisor: Pla
     supervisor("users", "add", "anna")
     supervisor("programs", "add", "Docs", "--folder", ".", "--id", 7)
     assert supervisor("programs", "grant", 7, "anna", "viewer").err == ""
+
+
+@on_sqlite
+def test_the_commands_of_the_page_on_access_work_in_their_order(supervisor: Place) -> None:
+    [session, *_] = blocks(REPOSITORY / "docs" / "access.md", "sh")
+    ran = [supervisor(*shlex.split(line, comments=True)[1:]) for line in session.splitlines()]
+    assert whose(supervisor, ran[2].out.strip()) == "anna"
+    assert [row[4] for row in ran[3].rows] == ["token.create", "member.grant", "user.add"]
 
 
 @on_sqlite

@@ -54,6 +54,30 @@ did you mean 'program_id'?
     ("text", "headline"),
     [
         ("nosuchthing: 1", "1:1: error[CFG-UNKNOWN] nosuchthing: unknown setting 'nosuchthing'"),
+        (
+            "api: {jwt: {issuer: i, audience: a, jwks_url: 'http://id.example.com/keys'}}",
+            "1:47: error[CFG-JWKS-URL] api.jwt.jwks_url: whoever is on the way to it could put keys of their own in the "
+            "provider's place",
+        ),
+        (
+            "api: {jwt: {issuer: i, audience: a, jwks_url: 'file:///etc/keys'}}",
+            "1:47: error[CFG-JWKS-URL] api.jwt.jwks_url: whoever is on the way to it could put keys of their own in the "
+            "provider's place",
+        ),
+        (
+            "api: {jwt: {issuer: i, audience: a, jwks_url: 'https://'}}",
+            "1:47: error[CFG-JWKS-URL] api.jwt.jwks_url: whoever is on the way to it could put keys of their own in the "
+            "provider's place",
+        ),
+        (
+            "api: {jwt: {issuer: i, audience: a, jwks_url: 'http://localhost.evil.example/'}}",
+            "1:47: error[CFG-JWKS-URL] api.jwt.jwks_url: whoever is on the way to it could put keys of their own in the "
+            "provider's place",
+        ),
+        (
+            "api: {jwt: {issuer: i, jwks_url: 'https://id.example.com/keys'}}",
+            "1:12: error[CFG-MISSING] api.jwt: 'audience' is missing: tokens made for others would be taken",
+        ),
         ("worker: 1", "1:1: error[CFG-UNKNOWN] worker: unknown setting 'worker', did you mean 'workers'?"),
         (
             "max_retries: 1",
