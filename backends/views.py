@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Select, select
 
@@ -97,10 +98,21 @@ def _decoded(text: str | None) -> dict[str, Any]:
     """The parameters without what admission has not taken out of them yet."""
     suspect = bool(text) and may_hold_secrets(text or "")
     try:
-        value = json.loads(text) if text else {}
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite) if text else {}
         shown = masked(value) if suspect else value
     except (ValueError, RecursionError):
         return {"invalid": UNREADABLE if suspect else text}
     if isinstance(shown, dict):
         return shown
     return {"invalid": json.dumps(shown) if suspect else text}
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON, whatever Python takes it for: others could not read what is shown")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is too large for a number")
+    return number

@@ -19,7 +19,7 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "What the 
 
 def rendered(answer: Answer) -> bytes:
     """The answer as JSON. ASCII only, for a foreign row's parameters may hold what UTF-8 cannot carry."""
-    return json.dumps(answer.model_dump(), separators=(",", ":")).encode("ascii")
+    return json.dumps(answer.model_dump(), separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def once(answer: Answer, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ConfigDict
+
 Json = dict[str, Any]
+
+
+def example(value: Json) -> ConfigDict:
+    """A model's example in the OpenAPI document."""
+    return ConfigDict(json_schema_extra={"examples": [value]})
+
 
 PROCESSOR: Json = {"process_id": "processor_abc123", "running": True, "thread_alive": True, "shutdown_requested": False}
 
@@ -66,3 +74,16 @@ JOB: Json = {
 LIST: Json = {"jobs": [JOB], "next_cursor": "YmVmb3JlOjEyMw"}
 DETAIL: Json = JOB | {"attempts": [], "waits_for": ["ready; 0 jobs ahead of it"]}
 PROCESSOR_CHANGE: Json = {"changed": True, "processor": PROCESSOR, "is_processor_running": True}
+SEARCH: Json = {
+    "results": [
+        {
+            "file_id": "notes/plan.md",
+            "name": "plan.md",
+            "path": "/notes/plan.md",
+            "mime_type": "text/markdown",
+            "modified_at": "2024-01-01T10:00:00Z",
+            "snippet": "the plan for the second quarter",
+        }
+    ],
+    "next_cursor": None,
+}

@@ -13,22 +13,9 @@ from backends import CancelAnswer, JobView, NewJob, Queue, RetryAnswer, Role
 from .answers import NOT_MODIFIED, once, polled
 from .bodies import StrictRoute
 from .callers import Caller, CallerOf
+from .given import UNSAID, Because, JobFilter, JobRequest
 from .kinds import JobId, ProgramId
-from .models import (
-    UNSAID,
-    Attempt,
-    Because,
-    Changed,
-    JobAnswer,
-    JobChange,
-    JobDetail,
-    JobFilter,
-    JobList,
-    JobRequest,
-    QueueCounts,
-    StatusAnswer,
-    columns,
-)
+from .models import Attempt, Changed, JobAnswer, JobChange, JobDetail, JobList, QueueCounts, StatusAnswer, columns
 from .notes import note
 from .openapi import also, refusals
 from .paging import cursor_of, read_cursor

@@ -1,84 +1,24 @@
-"""What requests and answers hold, with the specification's own examples."""
+"""What answers hold, with the specification's own examples."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from backends import AttemptView, Counts, JobView, Settled, Status
 
+from ..search import Found
 from . import examples
-from .kinds import GivenInstant, Instant, Small, Text, written_plainly
-
-LIST_AT_MOST = 100
-
-Limit = Annotated[int, BeforeValidator(written_plainly), Field(ge=1, le=LIST_AT_MOST)]
-"""How many rows a page may have."""
-
-
-def example(value: examples.Json) -> ConfigDict:
-    """A model's example in the OpenAPI document."""
-    return ConfigDict(json_schema_extra={"examples": [value]})
-
-
-class Given(BaseModel):
-    """A request: keys that nobody knows are refused, and nothing is converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+from .examples import example
+from .kinds import Instant
 
 
 class Answer(BaseModel):
     """An answer."""
 
     model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
-
-
-# Requests
-
-
-class Because(Given):
-    """Why somebody does this; it goes into the audit."""
-
-    model_config = example({"reason": "started by mistake"})
-
-    reason: Annotated[Text, Field(max_length=2_000)] | None = None
-
-
-UNSAID = Because()
-"""No body at all."""
-
-
-class JobRequest(Given):
-    """A job to add. `user_id` is the caller's; an administrator may name another, or none with null."""
-
-    model_config = example(examples.REQUEST)
-
-    program_id: Small
-    job_type: Annotated[Text, Field(min_length=1, max_length=500)]
-    folder_id: Annotated[Text, Field(max_length=10_000)] | None = None
-    user_id: Small | None = None
-    priority: Small = 0
-    max_retries: Annotated[int, Field(ge=0, le=1_000)] | None = None
-    scheduled_at: GivenInstant | None = None
-    unique_key: Annotated[Text, Field(min_length=1, max_length=500)] | None = None
-    job_parameters: dict[str, Any] = Field(default_factory=dict)
-    reason: Annotated[Text, Field(max_length=2_000)] | None = None
-
-
-class JobFilter(Given):
-    """Which jobs of a program, and how many."""
-
-    model_config = ConfigDict(strict=False)
-
-    limit: Limit = 20
-    cursor: Annotated[Text, Field(max_length=100)] | None = None
-    status: Status | None = None
-    job_type: Annotated[Text, Field(max_length=500)] | None = None
-
-
-# Answers
 
 
 class OldestPendingJob(Answer):
@@ -266,6 +206,31 @@ class ResetAnswer(Answer):
         """What was handed back."""
         jobs = [ResetJob(id=each.job_id, status=each.status) for each in settled]
         return cls(program_id=program_id, reset_jobs=len(jobs), jobs=jobs)
+
+
+class FoundFile(Answer):
+    """A file that has all the words. `snippet` is plain text, empty without one: escape it where it is shown as markup."""
+
+    file_id: str
+    name: str
+    path: str
+    mime_type: str
+    modified_at: Instant | None
+    snippet: str
+
+    @classmethod
+    def of(cls, found: Found) -> Self:
+        """A file as it is shown."""
+        return cls(**{name: getattr(found, name) for name in cls.model_fields})
+
+
+class SearchAnswer(Answer):
+    """A page of files, the best first. `next_cursor` is null on the last page."""
+
+    model_config = example(examples.SEARCH)
+
+    results: list[FoundFile]
+    next_cursor: str | None
 
 
 class Alive(Answer):

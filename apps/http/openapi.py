@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from . import models
+from . import given, models
 from .mistakes import Mistake
 from .problems import MEDIA_TYPE
 
@@ -91,7 +91,7 @@ def describe(app: FastAPI) -> None:
 def _put_back_examples(schemas: dict[str, Any]) -> None:
     """FastAPI leaves out what is null, also in examples, which then lack keys that answers always have."""
     for name, schema in schemas.items():
-        kind = getattr(models, name, None)
+        kind = getattr(models, name, None) or getattr(given, name, None)
         if "examples" in schema and kind is not None:
             schema["examples"] = kind.model_config["json_schema_extra"]["examples"]
 

@@ -8,7 +8,8 @@ from starlette.responses import Response
 from .answers import once
 from .bodies import StrictRoute
 from .callers import Caller, CallerOf
-from .models import UNSAID, Because, ProcessorChange, ProcessorState
+from .given import UNSAID, Because
+from .models import ProcessorChange, ProcessorState
 from .notes import note
 from .openapi import refusals
 from .permission import require_administrator

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, select
 
+from apps.indexing.jobs import full_scan
 from backends import Job, JobTypeFacts, NewJob, Queue, audit
+from tests.apps.context import Installation
 
 JOB_TYPE = "specific_folder"
 
@@ -25,6 +29,16 @@ def audited(engine: Engine) -> list[tuple[Any, ...]]:
     with engine.connect() as connection:
         columns = (audit.c.actor, audit.c.action, audit.c.program_id, audit.c.job_id, audit.c.reason)
         return [tuple(row) for row in connection.execute(select(*columns).order_by(audit.c.id))]
+
+
+def index(installation: Installation, folder: Path, files: Mapping[str, str]) -> int:
+    """Write these files and index them; returns their program's id."""
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(content)
+    program_id = installation.program("local", str(folder))
+    installation.run(full_scan, program_id)
+    return program_id
 
 
 @dataclass

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
@@ -14,8 +15,9 @@ from sqlalchemy import Engine
 
 from apps.http.problems import type_of
 from backends import JobTypeFacts, Kind, NewJob, Outcome, Queue
+from tests.apps.context import Installation
 from tests.apps.http.conftest import Served
-from tests.apps.http.scene import Switch
+from tests.apps.http.scene import Switch, index
 from tests.apps.http.test_openapi import OPERATIONS
 from tests.backends.scene import change, insert_raw, row
 from tests.markdown import REPOSITORY, blocks
@@ -51,8 +53,11 @@ def fits(found: Any, shown: Any) -> bool:
 
 
 @pytest.fixture
-def example(server: Callable[..., Served], database_url: str, queue: Queue, engine: Engine) -> Served:
-    """What the page tells of: job 123 was tried once and waits, job 124 is held by nobody who lives."""
+def example(
+    server: Callable[..., Served], database_url: str, queue: Queue, engine: Engine, installation: Installation, tmp_path: Path
+) -> Served:
+    """What the page tells of: a file, job 123 that was tried once and waits, job 124 that is held by nobody who lives."""
+    assert index(installation, tmp_path / "files", {"notes/plan.md": "the plan for the second quarter"}) == 1
     queue.register({each: JobTypeFacts(None) for each in ("full_scan", "stuck")}, "tester")
     insert_raw(engine, id=123, job_type="full_scan", created_at="2024-01-01 10:00:00+00:00")
     queue.admit()

@@ -10,7 +10,7 @@ from jsonschema_rs import Draft202012Validator
 from pydantic import BaseModel
 
 from apps.api import make_api
-from apps.http import docs, models
+from apps.http import docs, given, models
 from apps.http.services import Services
 from tests.apps.http.conftest import Served
 
@@ -37,9 +37,8 @@ def test_every_example_is_valid_against_its_own_schema(name: str) -> None:
         Draft202012Validator(schema).validate(example)
 
 
-@pytest.mark.parametrize("name", [name for name, kind in vars(models).items() if has_example(kind)])
-def test_every_example_is_taken_by_its_model(name: str) -> None:
-    kind = getattr(models, name)
+@pytest.mark.parametrize("kind", [*filter(has_example, [*vars(models).values(), *vars(given).values()])])
+def test_every_example_is_taken_by_its_model(kind: Any) -> None:
     for example in kind.model_config["json_schema_extra"]["examples"]:
         kind.model_validate(example)
 
@@ -77,6 +76,7 @@ def test_every_endpoint_that_was_promised_is_there() -> None:
         "POST /job-queue/jobs",
         "GET /job-queue/jobs/{program_id}/{job_id}",
         "POST /job-queue/jobs/{job_id}/retry",
+        "GET /indexing/search/{program_id}",
         "GET /livez",
         "GET /readyz",
     }

@@ -19,6 +19,7 @@ Ask = Callable[[httpx2.Client, int, int], httpx2.Response]
 
 LOOKS: dict[str, Ask] = {
     "list": lambda client, program_id, job_id: client.get(f"/job-queue/jobs/{program_id}"),
+    "search": lambda client, program_id, job_id: client.get(f"/indexing/search/{program_id}?q=budget"),
     "show": lambda client, program_id, job_id: client.get(f"/job-queue/jobs/{program_id}/{job_id}"),
 }
 CHANGES: dict[str, Ask] = {
