@@ -41,6 +41,7 @@ class Rule:
     done: int = 200
     of_missing: int = 404
     body: Callable[[int], dict[str, Any]] | None = None
+    query: str = ""
     is_over: bool = False
 
 
@@ -62,6 +63,7 @@ RULES: dict[Route, Rule] = {
     ("POST", "/job-queue/start-processor"): Rule("root", done=409),
     ("POST", "/job-queue/stop-processor"): Rule("root", done=409),
     ("POST", "/indexing/reset-stuck-jobs/{program_id}"): Rule(Role.OPERATOR, of_missing=200),
+    ("GET", "/indexing/search/{program_id}"): Rule(Role.VIEWER, of_missing=200, query="?q=word"),
 }
 """Every route that needs to know who asks."""
 
@@ -108,7 +110,8 @@ class World:
         method, path = route
         rule, program = RULES[route], PROGRAMS[target]
         job = 99_999_999 if target == MISSING or "{job_id}" not in path else self.job(program, rule.is_over)
-        return self.send(method, path.format(program_id=program, job_id=job), caller, rule.body and rule.body(program))
+        place = path.format(program_id=program, job_id=job) + rule.query
+        return self.send(method, place, caller, rule.body and rule.body(program))
 
     def send(self, method: str, path: str, caller: str, body: Any = None, **headers: str) -> httpx2.Response:
         """A request of a caller."""
@@ -163,8 +166,8 @@ def test_who_may_do_what(world: World, route: Route) -> None:
 
 
 def seen(answer: httpx2.Response) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
-    """All that a client can tell an answer by, but for the time of day."""
-    headers = tuple(pair for pair in answer.headers.raw if pair[0].lower() != b"date")
+    """All that a client can tell an answer by, but for the time of day and the number of the request."""
+    headers = tuple(pair for pair in answer.headers.raw if pair[0].lower() not in (b"date", b"x-request-id"))
     return answer.status_code, answer.content, headers
 
 
