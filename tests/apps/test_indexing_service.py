@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -166,3 +168,14 @@ def test_an_instance_that_is_added_by_hand_is_queued_like_any_insert(db: Session
     db.commit()
     assert (job.status, job.priority, job.parameters) == ("pending", 0, {"a": 1})
     assert Queue(engine).counts().pending == 1
+
+
+def test_every_column_of_the_class_is_typed_and_the_private_ones_are_not_there() -> None:
+    mapped = set(inspect(IndexingJob).column_attrs.keys())
+    assert mapped == set(IndexingJob.__annotations__)
+    assert {"ready_at", "waits_for", "checkpoint", "holds_secrets"} & mapped == set()
+
+
+def test_who_needs_no_session_does_not_wait_for_the_orm() -> None:
+    program = "import sys, backends; assert 'sqlalchemy.orm' not in sys.modules; backends.IndexingJob.status"
+    subprocess.run([sys.executable, "-c", program], check=True)

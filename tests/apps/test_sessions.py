@@ -46,6 +46,23 @@ def test_a_key_that_another_transaction_holds_is_no_answer_in_time_and_the_sessi
     own.dispose()
 
 
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
+def test_a_session_whose_connection_was_lost_goes_on_after_a_rollback(engine: Engine, database_url: str, driver: str) -> None:
+    own = create_engine(database_url.replace("postgresql://", f"postgresql+{driver}://"))
+    with Session(own) as db:
+        create(db)
+        with engine.connect() as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": db.scalar(text("SELECT pg_backend_pid()"))})
+        with pytest.raises(DatabaseUnavailable):
+            create(db)
+        db.rollback()
+        create(db)
+        db.commit()
+    own.dispose()
+    assert jobs_in(engine) == 1
+
+
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
 def test_a_server_that_is_not_there_is_said_to_be_unavailable(driver: str) -> None:
     nowhere = create_engine(f"postgresql+{driver}://nobody@127.0.0.1:1/nothing")
