@@ -31,24 +31,21 @@ class Declared:
 
 def clauses(declaration: str) -> list[str]:
     """A column's clauses, without its name and type: `NOT NULL`, `REFERENCES ...` and so on, a constraint's name with it."""
-    found: list[str] = []
-    named = False
-    for token in _grouped(_tokens(declaration))[1:]:
-        word = token.lower()
-        deferral = word == "not" and bool(found) and found[-1].lower().startswith("references")
-        action = word in ("null", "default") and bool(found) and bool(re.search(r"(?i)\bset\s*$", found[-1]))
-        if word in _CLAUSES and not named and not deferral and not action and not _continues(found, word):
-            found.append(token)
-        elif found:
-            found[-1] += token
-        named = word == "constraint" or (named and not (_means(token) and word in _CLAUSES))
-    return [clause.strip() for clause in found]
+    words = _words(declaration)
+    starts = [place for place in range(1, len(words)) if _starts_a_clause([word.lower() for word in words], place)]
+    return [" ".join(words[start:end]) for start, end in zip(starts, [*starts[1:], len(words)], strict=True)]
 
 
-def _continues(found: list[str], word: str) -> bool:
-    """`NOT NULL` and `GENERATED ALWAYS AS` are one clause each."""
-    last = found[-1].strip().lower() if found else ""
-    return (word == "null" and last == "not") or (word == "as" and last.startswith("generated") and " as" not in last)
+def _starts_a_clause(words: list[str], place: int) -> bool:
+    """Whether the word at this place starts one: not in `CONSTRAINT name CHECK`, `NOT DEFERRABLE`, `SET NULL`, `ALWAYS AS`."""
+    word, before, after = words[place], words[place - 1], words[place + 1 : place + 2]
+    return (
+        word in _CLAUSES
+        and words[place - 2 : place - 1] != ["constraint"]
+        and not (word == "not" and after == ["deferrable"])
+        and not (word in ("null", "default") and before in ("set", "not"))
+        and not (word == "as" and before == "always")
+    )
 
 
 def unquoted(word: str) -> str:
@@ -85,14 +82,13 @@ def _split(tokens: list[str]) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _grouped(tokens: list[str]) -> list[str]:
-    """The same, with everything in parentheses as one token."""
-    grouped, depth = [""], 0
-    for token in tokens:
+def _words(text: str) -> list[str]:
+    """The tokens that mean something, with everything in parentheses as one."""
+    words, depth = [""], 0
+    for token in _tokens(text):
         if depth or token == "(":
-            grouped[-1] = grouped[-1] + token if depth else grouped[-1]
-            grouped += [] if depth else [token]
-        elif _means(token) or token.isspace():
-            grouped.append(token)
+            words[-1:] = [words[-1] + token] if depth else [words[-1], token]
+        elif _means(token):
+            words.append(token)
         depth += (token == "(") - (token == ")")
-    return [token for token in grouped if token]
+    return words[1:]
