@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 _TOKEN = re.compile(
     r"""\s+|--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|.""",
@@ -33,7 +34,7 @@ def clauses(declaration: str) -> list[str]:
     """A column's clauses, without its name and type: `NOT NULL`, `REFERENCES ...` and so on, a constraint's name with it."""
     words = _words(declaration)
     starts = [place for place in range(1, len(words)) if _starts_a_clause([word.lower() for word in words], place)]
-    return [" ".join(words[start:end]) for start, end in zip(starts, [*starts[1:], len(words)], strict=True)]
+    return [" ".join(words[start:end]) for start, end in pairwise([*starts, len(words)])]
 
 
 def _starts_a_clause(words: list[str], place: int) -> bool:
