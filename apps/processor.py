@@ -18,6 +18,7 @@ from config import (
     find_config,
     has_owner,
     is_owned,
+    is_resting,
     load,
     order_processing,
     processing_ordered,
@@ -193,10 +194,7 @@ def _is_over(run_dir: Path) -> bool:
 
 def _rests(run_dir: Path) -> bool:
     """Whether the order to stop was obeyed, or stands no more."""
-    if processing_ordered(run_dir) is Processing.GO or running_pid(run_dir) is None:
-        return True
-    said = _said(run_dir)
-    return said.get("state") == "resting" and not any(worker["pid"] for worker in said["workers"])
+    return processing_ordered(run_dir) is Processing.GO or is_resting(run_dir)
 
 
 def _said(run_dir: Path) -> dict[str, Any]:

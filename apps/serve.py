@@ -12,6 +12,7 @@ import uvicorn
 from setproctitle import setproctitle
 
 from config import ConfigError, find_config, load, set_up_logs
+from workers import scrub
 
 from .api import api_app
 
@@ -50,9 +51,9 @@ def _set_up_logs() -> None:
     try:
         logging = load(find_config(None)).settings.logging
     except ConfigError:
-        set_up_logs("INFO")
+        set_up_logs("INFO", scrub=scrub)
     else:
-        set_up_logs(logging.level, logging.format, logging.file)
+        set_up_logs(logging.level, logging.format, logging.file, scrub)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from config import ConfigError, Loaded, Ownership, Processing, processing_ordered, running_pid
+from config import Loaded, Ownership, Processing, processing_ordered, running_pid
 
 LOOK_EVERY = 0.5
 """Seconds between two looks whether it lives."""
@@ -53,7 +53,7 @@ class Watch(threading.Thread):
 
     def begin(self) -> None:
         """Own the supervisor when this returns, unless something is wrong: that is logged, and tried again by the thread."""
-        self._try(lambda: self._join())
+        self._try(self._join)
         self.start()
 
     def look_now(self) -> None:
@@ -84,7 +84,7 @@ class Watch(threading.Thread):
     def _try(self, act: Callable[[], object]) -> bool:
         try:
             act()
-        except (ConfigError, OSError) as error:
+        except Exception as error:  # a watch that ends would leave the processor to itself
             self._complain(str(error))
             return False
         self._complained = ""

@@ -18,6 +18,8 @@ from .masking import MASK, is_secret, mask_credentials
 FIRST = ("ts", "level", "event", "logger")
 """The keys that every JSON line has; `ts` is UTC in ISO 8601."""
 
+Scrub = Callable[[str], str]
+
 
 class SharedFile(logging.Handler):
     """Appends to a file; past `most_bytes` it is renamed to `.1`, `.2` ..., by whichever process comes first.
@@ -76,24 +78,24 @@ class SharedFile(logging.Handler):
 
 
 def set_up_logs(
-    level: str, form: str = "auto", file: Path | None = None, scrub: Callable[[str], str] = lambda line: line
+    level: str, form: str = "auto", file: Path | None = None, scrub: Scrub = lambda line: line, to_console: bool = False
 ) -> None:
     """Route everything that is logged, by structlog or by the standard library, to one place in one form.
 
     `form` is `console`, `json`, or `auto`: console on a terminal, JSON elsewhere. Values under names of secrets, and texts
     that look like credentials, are masked; `scrub` gets each whole line, tracebacks included, and returns what is written.
+    `to_console`: to standard error even if there is a file.
     """
-    readable = form == "console" or (form == "auto" and file is None and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        _clock(readable),
     ]
-    handler: logging.Handler = SharedFile(file) if file else logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_last(readable, file, scrub)))
+    handlers = [_to_file(file, form, shared, scrub)] if file else []
+    if to_console or not file:
+        handlers.append(_to_console(form, shared, scrub))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = handlers
     root.setLevel(max(logging.WARNING, logging.getLevelName(level)))
     set_log_level(level)
     structlog.configure(
@@ -111,19 +113,37 @@ def set_log_level(level: str) -> None:
     logging.getLogger("jobqueue").setLevel(level)
 
 
-def _last(readable: bool, file: Path | None, scrub: Callable[[str], str]) -> list[Any]:
-    """The end of the chain: drop what is not for people, write the line, and see that no secret is in it."""
-    before = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _mask_values]
+def _to_file(file: Path, form: str, shared: list[Processor], scrub: Scrub) -> logging.Handler:
+    handler = SharedFile(file)
+    handler.setFormatter(_formatter(shared, form == "console", False, scrub))
+    return handler
+
+
+def _to_console(form: str, shared: list[Processor], scrub: Scrub) -> logging.Handler:
+    is_terminal = sys.stderr.isatty()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_formatter(shared, form == "console" or (form == "auto" and is_terminal), is_terminal, scrub))
+    return handler
+
+
+def _formatter(shared: list[Processor], readable: bool, colors: bool, scrub: Scrub) -> logging.Formatter:
+    """The end of the chain: stamp the time, drop what is not for people, write the line, and see that no secret is in it."""
 
     def clean(logger: Any, method: str, line: str) -> str:
         return mask_credentials(scrub(line))
 
+    last: list[Any] = [
+        _clock(readable),
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        _mask_values,
+    ]
     if readable:
         # Plain tracebacks: rich ones show the values of variables.
-        plain = structlog.dev.plain_traceback
-        colors = file is None and sys.stderr.isatty()
-        return [*before, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain), clean]
-    return [*before, structlog.processors.format_exc_info, _in_order, structlog.processors.JSONRenderer(), clean]
+        last.append(structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback))
+    else:
+        last += [structlog.processors.format_exc_info, _in_order, structlog.processors.JSONRenderer()]
+    last.append(clean)
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last)
 
 
 def _mask_values(logger: Any, method: str, event: EventDict) -> EventDict:

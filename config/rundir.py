@@ -40,6 +40,16 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
     return status
 
 
+def is_resting(run_dir: Path) -> bool:
+    """Whether nobody processes jobs here because that was ordered, or because no supervisor runs."""
+    pid = running_pid(run_dir)
+    if pid is None:
+        return True
+    said = read_status(run_dir) or {}
+    rests = said.get("pid") == pid and said["state"] == "resting"
+    return rests and not any(worker["pid"] for worker in said["workers"])
+
+
 def order_processing(run_dir: Path, order: Processing) -> None:
     """Have the supervisor of this run directory process jobs or rest, now or when there is one; the last order holds.
 
@@ -52,8 +62,8 @@ def order_processing(run_dir: Path, order: Processing) -> None:
 
 
 def processing_ordered(run_dir: Path) -> Processing:
-    """The order that stands; `GO` when nobody gave one."""
-    with contextlib.suppress(OSError, ValueError):
+    """The order that stands; `GO` when nobody gave one. Raises `OSError` when that cannot be read."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
         return Processing((run_dir / ORDER_FILE).read_text().strip())
     return Processing.GO
 

@@ -1,4 +1,4 @@
-"""The programs `supervisor` and `jobqueue`: check whose packages these are, then hand over to the commands."""
+"""The programs: check whose packages these are, then hand over to the commands or to `run_job_processor.py`."""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ class RunDir:
         self.path = path
         self.starts_again = False
         self._pid_file: int | None = None
+        self._ordered = Processing.GO
 
     def hold(self, owned: bool = False) -> int:
         """Take the directory; returns the descriptor of the lock, which no child may keep. Raises `AlreadyRunning`.
@@ -96,8 +97,10 @@ class RunDir:
 
     @property
     def ordered(self) -> Processing:
-        """Whether jobs are to be processed."""
-        return processing_ordered(self.path)
+        """Whether jobs are to be processed; what was ordered before while that cannot be read."""
+        with contextlib.suppress(OSError):
+            self._ordered = processing_ordered(self.path)
+        return self._ordered
 
     def order_stop(self) -> None:
         """Told to end by a person, put down that nobody who watches is to start another."""

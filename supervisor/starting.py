@@ -61,17 +61,23 @@ def run(
     load_again: Callable[[], Loaded] | None = None,
     run_dir: Path | None = None,
     while_owned: bool = False,
+    log_file: Path | None = None,
+    log_to_console: bool = False,
+    detached: bool = False,
     show_banner: bool | None = None,
 ) -> int:
     """Supervise in the foreground until told to stop; returns the exit code (0, or 1 after a crash loop).
 
     `load_again` reads the configuration anew at a reload (default: the same file). `run_dir` replaces the settings' own.
+    `log_file` replaces the settings' own; with `log_to_console` it is not the only place. `detached`: standard output and
+    error go to the log file, too, once all that can go wrong at start has been said there.
     `while_owned`: it drains when its last owner (`config.Ownership`) is gone. Told to restart, it does not return: the
     program starts again in this process, by the command line it was started with. Raises `ProblemAtStart` when it cannot
     start, and `config.ConfigError` for handlers that cannot be imported.
     """
     settings = loaded.settings
-    set_up_logs(settings.logging.level, settings.logging.format, settings.logging.file, scrub)
+    file = log_file or settings.logging.file
+    set_up_logs(settings.logging.level, settings.logging.format, file, scrub, log_to_console)
     setproctitle("jobqueue: supervisor")
     nursery = Nursery()
     directory = _hold(run_dir or settings.run_dir, nursery, while_owned)
@@ -79,7 +85,7 @@ def run(
     code = FAILED
     try:
         with_banner = sys.stderr.isatty() if show_banner is None else show_banner
-        code = _supervise(loaded, again, directory, nursery, while_owned, with_banner)
+        code = _supervise(loaded, again, directory, nursery, while_owned, with_banner, file if detached else None)
         if directory.starts_again:
             _start_again(directory)
     finally:
@@ -90,7 +96,7 @@ def run(
 
 def _supervise(
     loaded: Loaded, again: Callable[[], Loaded], directory: RunDir, nursery: Nursery, while_owned: bool,
-    with_banner: bool,
+    with_banner: bool, output: Path | None,
 ) -> int:
     inbox = Inbox()
     nursery.own(*inbox.descriptors)
@@ -108,9 +114,21 @@ def _supervise(
         return 0
     serving = Serving(nursery, loaded.settings, loaded.path, directory.path, Random())
     serving.listen(boot_time())
-    if with_banner:
+    if output is not None:
+        _redirect(output)
+    elif with_banner:
         print(banner(loaded, identity, database, serving.url), file=sys.stderr)
     return Supervisor(loaded, identity, directory, nursery, inbox, again, serving, owners).run()
+
+
+def _redirect(output: Path) -> None:
+    """Let go of the terminal: what is written past the log, stacks and tracebacks, goes to the same file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    descriptor = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    os.close(descriptor)
 
 
 def _start_again(directory: RunDir) -> None:

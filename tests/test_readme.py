@@ -55,6 +55,7 @@ class Clone:
     def environment(self) -> dict[str, str]:
         """A shell's in which the environment is activated, without what the run of the tests has set."""
         kept = {name: value for name, value in os.environ.items() if name not in OURS and "JOBQUEUE" not in name}
+        kept["JOBQUEUE__API__PORT"] = "0"  # several of these run at once
         return {**kept, "PATH": f"{self.programs}{os.pathsep}{kept['PATH']}", "PYTHONPATH": str(self.folder)}
 
     def write_handler(self, page: Path) -> None:

@@ -27,6 +27,7 @@ from . import (
     search,
     secrets,
     status,
+    steering,
     tokens,
     users,
 )
@@ -63,6 +64,7 @@ app.command()(configuration.init)
 processes.add_to(app)
 changes.add_to(app)
 status.add_to(app)
+app.add_typer(steering.app, name="processor")
 app.add_typer(jobs.app, name="jobs")
 members.add_to(programs.app)
 app.add_typer(programs.app, name="programs")
@@ -122,4 +124,4 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
 def called_as() -> str:
     """The name the program was called by: `supervisor`, `jobqueue`, or that of a program of its own."""
     name = Path(sys.argv[0]).name
-    return name if name in ("supervisor", "jobqueue", "migrate_job_queue.py") else "supervisor"
+    return name if name in ("supervisor", "jobqueue", "migrate_job_queue.py", "run_job_processor.py") else "supervisor"

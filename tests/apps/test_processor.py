@@ -260,3 +260,17 @@ def test_the_first_owner_begins_afresh_and_a_later_one_keeps_the_order(embed: Em
         order_processing(scene.run_dir, Processing.STOP)
         with JobQueueProcessor(scene.config):
             assert processing_ordered(scene.run_dir) is Processing.STOP
+
+
+@on_sqlite
+def test_where_a_supervisor_is_named_none_is_started_beside_it(embed: Embed) -> None:
+    scene = embed(workers=1)
+    scene.write_config()
+    with scene.steering as processor:
+        assert processor.start()
+        assert processing_ordered(scene.run_dir) is Processing.GO
+        status = processor.status()
+        assert (status.process_id, status.running, status.thread_alive) == (None, False, False)
+        assert not list(scene.run_dir.glob("owners"))
+        processor.stop()
+        assert processor.status().shutdown_requested

@@ -190,3 +190,35 @@ def test_workers_on_the_command_line_win_over_the_file(supervisor: Place) -> Non
     supervisor.start("--workers", 1)
     run_dir = supervisor.folder / ".jobqueue"
     assert eventually(lambda: read_status(run_dir), within=30)["workers_wanted"] == 1
+
+
+@on_sqlite
+def test_processing_is_stopped_and_begun_while_the_supervisor_stays(running: Place) -> None:
+    pid = running("status", "--json").json["supervisors"][0]["pid"]
+    for _ in range(2):
+        assert running("processor", "stop").rows == [["resting", f"pid {pid}"]]
+    answer = running("status", "--json").json
+    assert (answer["supervisors"][0]["state"], answer["healthy"]) == ("resting", True)
+    job = running("jobs", "enqueue", "count", "--program", 1, "--json").json["id"]
+    assert running("jobs", "show", job, "--json").json["status"] == "pending"
+    running("processor", "start")
+    eventually(lambda: running("jobs", "show", job, "--json").json["status"] == "completed")
+
+
+@on_sqlite
+def test_there_is_nothing_to_steer_without_a_supervisor(supervisor: Place) -> None:
+    for command in ("start", "stop"):
+        assert "error[NOT-RUNNING]" in supervisor("processor", command, code=3).err
+
+
+@on_sqlite
+def test_the_api_is_served_on_the_port_of_the_command_line_or_not_at_all(supervisor: Place) -> None:
+    supervisor.start("--api-port", "0")
+    run_dir = supervisor.folder / ".jobqueue"
+    api = eventually(lambda: (read_status(run_dir) or {}).get("api"), within=60)
+    assert api["url"].startswith("http://127.0.0.1:")
+    supervisor.end()
+    supervisor.write((supervisor.folder / "jobqueue.yaml").read_text() + "api: {enabled: true, port: 0}\n")
+    process = supervisor.start("--no-api")
+    said = eventually(lambda: (said := read_status(run_dir) or {}).get("pid") == process.pid and said, within=60)
+    assert said["api"] is None

@@ -1,0 +1,20 @@
+"""Run one job processor, a worker under its own supervisor: `python run_job_processor.py --process-id NAME --daemon`."""
+
+from __future__ import annotations
+
+import sys
+
+from supervisor.main import refuse_foreign_packages
+
+
+def main() -> int:
+    """Check whose packages these are, then process jobs; returns the exit code."""
+    if refused := refuse_foreign_packages():
+        return refused
+    from supervisor.commands.standalone import main as process
+
+    return process()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
