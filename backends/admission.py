@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from .counters import Moves, note_wait, tally
 from .dialects import AnyRow, one_writer
 from .extraction import part_text, suspects
+from .keys import KeyProblem
 from .lanes import elect
 from .secrets import keep_for_jobs, problem_of_key
 from .statements import IS_PENDING, waits_for
@@ -118,14 +119,17 @@ def _take_secrets(connection: Connection, rows: list[AnyRow]) -> set[int]:
     """Take the secrets out of what others inserted; returns the jobs that must wait, for there is no key to encrypt them."""
     parted = {row.id: part_text(row.suspect) for row in rows if row.suspect}
     taken = {job_id: found for job_id, (_, found) in parted.items() if found}
-    if taken and problem_of_key(connection) is not None:
-        return set(taken)
-    keep_for_jobs(connection, taken)
-    changed = [{"b_id": row.id, "b_text": parted[row.id][0]} for row in rows if row.suspect and parted[row.id][0] != row.suspect]
+    unsafe: set[int] = set()
+    try:
+        keep_for_jobs(connection, taken)
+    except KeyProblem:
+        unsafe = set(taken)
+    written = {row.id: row.suspect for row in rows if row.suspect and row.id not in unsafe}
+    changed = [{"b_id": each, "b_text": parted[each][0]} for each, text in written.items() if parted[each][0] != text]
     if changed:
         rewritten = update(indexing_jobs).where(job.id == bindparam("b_id")).values(job_parameters=bindparam("b_text"))
         connection.execute(rewritten, changed)
-    return set()
+    return unsafe
 
 
 def _write(connection: Connection, rows: list[dict[str, Any]], *, ready_at: Any) -> None:

@@ -48,7 +48,9 @@ class SecretView(NamedTuple):
 
 def store_secret(connection: Connection, owner: Owner, owner_id: int, name: str, value: str) -> None:
     """Keep a secret, in place of a former one of that name. Raises `KeyProblem` without a key."""
-    _store(connection, [_sealed(keyring_of(connection), owner, owner_id, name, value)])
+    row = _sealed(keyring_of(connection), owner, owner_id, name, value)
+    _hold_job(connection, owner, owner_id)
+    _store(connection, [row])
     if owner is Owner.JOB:
         connection.execute(update(indexing_jobs).where(job.id == owner_id).values(holds_secrets=True))
 
@@ -64,6 +66,7 @@ def read_secret(connection: Connection, owner: Owner, owner_id: int, name: str) 
 
 def forget_secrets(connection: Connection, owner: Owner, owner_id: int, name: str | None = None) -> int:
     """Delete the secret of that name, or all of the owner's; returns how many there were."""
+    _hold_job(connection, owner, owner_id)
     theirs = delete(table).where(secret.owner == owner.value, secret.owner_id == owner_id)
     gone = connection.execute(theirs if name is None else theirs.where(secret.name == stored_name(name))).rowcount
     if owner is Owner.JOB and gone:
@@ -109,7 +112,8 @@ def rotate_secrets(engine: Engine, batch: int = 500) -> int:
 
 def _older(connection: Connection, newest: str, after: int, batch: int) -> list[AnyRow]:
     older = select(table).where(secret.id > after, secret.key_id != newest).order_by(secret.id).limit(batch)
-    return list(connection.execute(older.with_for_update()))
+    # What others hold is about to be replaced or deleted; and who waits for nobody is in nobody's deadlock.
+    return list(connection.execute(older.with_for_update(skip_locked=True)))
 
 
 def _encrypt_anew(connection: Connection, keyring: Keyring, rows: Iterable[AnyRow], broken: list[str]) -> int:
@@ -129,7 +133,10 @@ def _encrypt_anew(connection: Connection, keyring: Keyring, rows: Iterable[AnyRo
 
 
 def keep_for_jobs(connection: Connection, taken: Mapping[int, Mapping[str, str]]) -> None:
-    """Keep what was taken from jobs' parameters (by job, then by name), and mark the jobs. Raises `KeyProblem`."""
+    """Keep what was taken from jobs' parameters (by job, then by name), and mark the jobs.
+
+    Raises `KeyProblem` before anything is written.
+    """
     keyring = keyring_of(connection)
     rows = [_sealed(keyring, Owner.JOB, job_id, *found) for job_id, of in taken.items() for found in of.items()]
     if rows:
@@ -168,6 +175,12 @@ def sweep_secrets(connection: Connection, batch: int, after: int) -> tuple[int, 
     if strays:
         connection.execute(delete(table).where(secret.id.in_(strays)))
     return len(strays), seen[-1].id if len(seen) == batch else 0
+
+
+def _hold_job(connection: Connection, owner: Owner, owner_id: int) -> None:
+    """Lock a job before its secrets, as whoever settles it does."""
+    if owner is Owner.JOB:
+        connection.execute(select(job.id).where(job.id == owner_id).with_for_update(key_share=True))
 
 
 def _store(connection: Connection, rows: list[dict[str, Any]]) -> None:

@@ -275,7 +275,7 @@ class Settings(Section):
     supervision: Supervision = Supervision()
 
     run_dir: AbsolutePath = Path(".jobqueue")
-    """Where the pid file, the status file and the key file are kept."""
+    """Where the pid file and the status file are kept."""
 
     extensions: tuple[Module, ...] = ("apps.extension",)
     """Modules that add commands and start-up tasks to the supervisor."""
