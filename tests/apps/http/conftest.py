@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +39,32 @@ class Served:
         )
 
 
+def serve(
+    stack: ExitStack, folder: Path, database_url: str, processor: Processor | None = None, **settings: Any
+) -> Served:
+    """Serve the API until the stack closes, with a jobqueue.yaml in this folder; `api: {auth: none}` unless given."""
+    file = folder / "jobqueue.yaml"
+    file.write_text(json.dumps({"database_url": database_url, "api": {"auth": "none"}} | settings))
+    services = Services(lambda: load(file), processor)
+    url = stack.enter_context(serving(make_api(services)))
+    client = stack.enter_context(httpx2.Client(base_url=url, trust_env=False, timeout=30))
+    return Served(url, client, services)
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Callable[..., Served]]:  # type: ignore[override]
-    """`server(database_url, processor=None, **settings)` serves the API until the test ends; `api: {auth: none}` unless given.
-
-    `settings` are those of jobqueue.yaml. A second call serves a second API.
-    """
+def server(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """`server(database_url, processor=None, **settings)` serves the API until the test ends; a second call serves a second."""
     with ExitStack() as stack:
+        yield partial(serve, stack, tmp_path)
 
-        def serve(database_url: str, processor: Processor | None = None, **settings: Any) -> Served:
-            file = tmp_path / "jobqueue.yaml"
-            file.write_text(json.dumps({"database_url": database_url, "api": {"auth": "none"}} | settings))
-            services = Services(lambda: load(file), processor)
-            url = stack.enter_context(serving(make_api(services)))
-            client = stack.enter_context(httpx2.Client(base_url=url, trust_env=False, timeout=30))
-            return Served(url, client, services)
 
-        yield serve
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Served]:
+    """One API on SQLite for all tests of a module, which leave nothing behind: for what does not depend on the database."""
+    folder = tmp_path_factory.mktemp("steady")
+    shutil.copy(sqlite_template, folder / "queue.db")
+    with ExitStack() as stack:
+        yield serve(stack, folder, f"sqlite:///{folder}/queue.db", api={"auth": "none", "rate_limit": 10_000})
 
 
 @pytest.fixture

@@ -49,8 +49,7 @@ def post(served: Served, body: bytes | str) -> httpx2.Response:
     return served.client.post("/job-queue/jobs", content=body, headers={"Content-Type": "application/json"})
 
 
-@on_sqlite
-def test_all_mistakes_are_told_at_once_each_with_its_place_and_a_fix(served: Served) -> None:
+def test_all_mistakes_are_told_at_once_each_with_its_place_and_a_fix(steady: Served) -> None:
     wrong = {
         "program_id": "1",
         "jobtype": "quick",
@@ -61,20 +60,18 @@ def test_all_mistakes_are_told_at_once_each_with_its_place_and_a_fix(served: Ser
         "folder_id": "a\0b",
         "user_id": 1.5,
     }
-    found = mistakes(served.client.post("/job-queue/jobs", json={**wrong, "folder_id": "x" * 10_001}))
+    found = mistakes(steady.client.post("/job-queue/jobs", json={**wrong, "folder_id": "x" * 10_001}))
     assert set(found) == {f"body.{key}" for key in (*wrong, "job_type")}
     assert found["body.jobtype"][1] == "Leave it out, or look for a slip in its name."
     assert found["body.scheduled_at"][1] == "End it with Z, or with an offset such as +02:00."
 
 
-@on_sqlite
-def test_what_was_sent_is_not_sent_back(served: Served) -> None:
+def test_what_was_sent_is_not_sent_back(steady: Served) -> None:
     for body in ({**JOB, "priority": "ya29.marked"}, {**JOB, "scheduled_at": "ya29.marked"}, ["ya29.marked"]):
-        assert "ya29.marked" not in post(served, json.dumps(body)).text
-    assert "ya29.marked" not in served.client.get("/job-queue/jobs/1?status=ya29.marked&cursor=ya29.marked").text
+        assert "ya29.marked" not in post(steady, json.dumps(body)).text
+    assert "ya29.marked" not in steady.client.get("/job-queue/jobs/1?status=ya29.marked&cursor=ya29.marked").text
 
 
-@on_sqlite
 @pytest.mark.parametrize(
     "body",
     [
@@ -106,14 +103,13 @@ def test_what_was_sent_is_not_sent_back(served: Served) -> None:
     ],
     ids=lambda body: repr(body[:70]),
 )
-def test_a_body_that_two_readers_could_understand_differently_is_refused(served: Served, body: bytes) -> None:
-    assert mistakes(post(served, body))
-    assert served.client.get("/job-queue/jobs/1").json()["jobs"] == []
+def test_a_body_that_two_readers_could_understand_differently_is_refused(steady: Served, body: bytes) -> None:
+    assert mistakes(post(steady, body))
+    assert steady.client.get("/job-queue/jobs/1").json()["jobs"] == []
 
 
-@on_sqlite
-def test_a_body_that_is_not_called_json_is_refused(served: Served) -> None:
-    answer = served.client.post("/job-queue/jobs", content=json.dumps(JOB), headers={"Content-Type": "text/plain"})
+def test_a_body_that_is_not_called_json_is_refused(steady: Served) -> None:
+    answer = steady.client.post("/job-queue/jobs", content=json.dumps(JOB), headers={"Content-Type": "text/plain"})
     assert mistakes(answer)["body"][1] == "Send a JSON object with `Content-Type: application/json`."
 
 
@@ -124,24 +120,22 @@ def test_a_body_that_is_not_called_json_is_refused(served: Served) -> None:
      "9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z",
      "1700000000", "2030-02-30T00:00:00Z", "tomorrow", "2030-01-01", "2030-01-01T10:00:00+99:00", ""],
 )
-@on_sqlite
-def test_a_time_that_no_calendar_has_is_refused(served: Served, moment: str) -> None:
-    assert mistakes(served.client.post("/job-queue/jobs", json={**JOB, "scheduled_at": moment}))
+def test_a_time_that_no_calendar_has_is_refused(steady: Served, moment: str) -> None:
+    assert mistakes(steady.client.post("/job-queue/jobs", json={**JOB, "scheduled_at": moment}))
 
 
-@pytest.mark.parametrize(
-    "moment", ["1900-01-01T00:00:00Z", "1900-01-01T10:00:00+10:00", "9998-12-31T23:59:59.999999Z", "9999-01-01T00:00:00+14:00"]
-)
-def test_a_time_at_the_end_of_the_calendar_is_kept_and_shown(served: Served, moment: str) -> None:
-    added = served.client.post("/job-queue/jobs", json={**JOB, "scheduled_at": moment})
-    assert added.status_code == 201
-    shown = served.client.get(added.headers["Location"])
-    assert shown.status_code == 200
-    assert shown.json()["scheduled_at"] == added.json()["scheduled_at"]
+def test_a_time_at_the_end_of_the_calendar_is_kept_and_shown(served: Served) -> None:
+    for moment in (
+        "1900-01-01T00:00:00Z", "1900-01-01T10:00:00+10:00", "9998-12-31T23:59:59.999999Z", "9999-01-01T00:00:00+14:00"
+    ):
+        added = served.client.post("/job-queue/jobs", json={**JOB, "scheduled_at": moment})
+        assert added.status_code == 201
+        shown = served.client.get(added.headers["Location"])
+        assert shown.status_code == 200
+        assert shown.json()["scheduled_at"] == added.json()["scheduled_at"]
     assert served.client.get("/job-queue/status").status_code == 200
 
 
-@on_sqlite
 @pytest.mark.parametrize(
     "path",
     [
@@ -153,14 +147,13 @@ def test_a_time_at_the_end_of_the_calendar_is_kept_and_shown(served: Served, mom
         "/job-queue/jobs/1?cursor=YmVmb3JlOjA", "/job-queue/jobs/1?cursor=%ff", "/job-queue/jobs/%F0%9F%98%80",
     ],
 )
-def test_an_address_that_does_not_fit_is_refused(served: Served, path: str) -> None:
-    assert mistakes(served.client.get(path))
+def test_an_address_that_does_not_fit_is_refused(steady: Served, path: str) -> None:
+    assert mistakes(steady.client.get(path))
 
 
-@on_sqlite
-def test_an_unknown_address_is_not_found_and_a_wrong_method_names_the_right_one(served: Served) -> None:
-    assert is_problem(served.client.get("/job-queue/nothing"), 404) == NOT_FOUND
-    refused = served.client.delete("/job-queue/status")
+def test_an_unknown_address_is_not_found_and_a_wrong_method_names_the_right_one(steady: Served) -> None:
+    assert is_problem(steady.client.get("/job-queue/nothing"), 404) == NOT_FOUND
+    refused = steady.client.delete("/job-queue/status")
     assert is_problem(refused, 405)["title"] == "Method not allowed"
     assert refused.headers["Allow"] == "GET"
 

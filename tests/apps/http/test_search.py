@@ -48,8 +48,7 @@ def test_only_who_sees_the_program_finds_its_files(
     ["", "q=", "q=...", "q=a&limit=0", "q=a&cursor=x", "q=a%00b", "q=a&page=2", "q=" + "a" * 1_001,
      "q=" + "+".join(f"w{n}" for n in range(51))],
 )
-@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-def test_a_query_that_cannot_be_answered_is_refused_with_the_reason(served: Served, query: str) -> None:
-    answer = served.client.get(f"/indexing/search/1?{query}")
+def test_a_query_that_cannot_be_answered_is_refused_with_the_reason(steady: Served, query: str) -> None:
+    answer = steady.client.get(f"/indexing/search/1?{query}")
     assert answer.status_code == 422
     assert all(error["what"] and error["fix"] for error in answer.json()["errors"])
