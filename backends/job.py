@@ -86,7 +86,8 @@ class Job(NamedTuple):
         """Seconds from when it could have run, had a worker and its lane been free, to this claim; by the database's clock."""
         if self.started_at is None:
             return 0.0
-        return max(0.0, (self.started_at - max(self.created_at, self.scheduled_at or self.created_at)).total_seconds())
+        since = self.created_at if self.scheduled_at is None else max(self.created_at, self.scheduled_at)
+        return max(0.0, (self.started_at - since).total_seconds())
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
@@ -28,7 +29,7 @@ class Tallies:
     def __init__(self, write: Callable[[Mapping[Sum, float]], None], flush_every: float = FLUSH_EVERY) -> None:
         self._write, self._flush_every = write, flush_every
         self._sums = Sums()
-        self._seconds: dict[tuple[int, int], float] = {}
+        self._seconds: dict[int, float] = {}
         self._writing, self._waking = threading.Lock(), threading.Lock()
         self._alarm: threading.Timer | None = None
         self._written_at = -flush_every
@@ -36,29 +37,35 @@ class Tallies:
 
     def claimed(self, jobs: Sequence[Job]) -> None:
         """Jobs came into the worker's hands."""
+        waits = defaultdict[str, list[float]](list)
         for job in jobs:
             if job.lease == 1:
-                self._sums.observe(WAITS, job.job_type, job.waited)
+                waits[job.job_type].append(job.waited)
+        for job_type, seconds in waits.items():
+            self._sums.observe(WAITS, job_type, seconds)
 
     def ran(self, job: Job, seconds: float) -> None:
         """An attempt is over, and not settled yet."""
-        self._seconds[job.id, job.lease] = seconds
+        self._seconds[job.id] = seconds
 
     def settled(self, finished: Sequence[tuple[Job, Outcome]], lost: Collection[Job]) -> None:
         """The database has these outcomes, but for those whose lease was lost."""
         self._reachable = True
         gone = {job.id for job in lost}
+        durations = defaultdict[tuple[str, str], list[float]](list)
         for job, outcome in finished:
-            seconds = self._seconds.pop((job.id, job.lease), None)
+            seconds = self._seconds.pop(job.id, None)
             if seconds is not None and job.id not in gone:
-                self._sums.add(ATTEMPTS, job.job_type, outcome.kind)
-                self._sums.observe(DURATIONS, job.job_type, seconds)
+                durations[job.job_type, outcome.kind.value].append(seconds)
+        for (job_type, kind), took in durations.items():
+            self._sums.add(ATTEMPTS, job_type, kind, len(took))
+            self._sums.observe(DURATIONS, job_type, took)
         self._wake_later()
 
     def given_up(self, finished: Sequence[tuple[Job, Outcome]]) -> None:
         """These outcomes will never be settled; whoever takes the jobs back counts them."""
         for job, _ in finished:
-            self._seconds.pop((job.id, job.lease), None)
+            self._seconds.pop(job.id, None)
 
     def database_failed(self) -> None:
         """A call was not answered."""

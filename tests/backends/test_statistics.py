@@ -66,7 +66,7 @@ def test_several_who_record_the_same_sums_in_any_order_lose_nothing_and_never_bl
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0, "0.1"), (0.1, "0.1"), (0.11, "0.5"), (7200.0, "7200"), (7201.0, "+Inf")])
 def test_an_observation_falls_into_the_first_bucket_that_is_wide_enough(seconds: float, bucket: str) -> None:
     sums = Sums()
-    sums.observe(WAITS, "quick", seconds)
+    sums.observe(WAITS, "quick", [seconds])
     assert sums.take() == {Sum(WAITS, "quick", bucket): 1.0, Sum(WAITS, "quick", TOTAL_SECONDS): seconds}
     assert bucket in BUCKET_LABELS
 
