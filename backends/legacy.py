@@ -63,8 +63,8 @@ class Reading:
     def status_sql(self) -> str:
         """An SQL expression for the new status, from column `status`; NULL where nobody knows what it means."""
         word = "replace(replace(lower(trim(status)), '-', '_'), ' ', '_')"
-        whens = " ".join(f"WHEN {word} = {quoted(each)} THEN '{status}'" for each, status in self.meanings().items())
-        return f"CASE {whens} END"
+        whens = " ".join(f"WHEN {quoted(each)} THEN '{status}'" for each, status in self.meanings().items())
+        return f"CASE {word} {whens} END"
 
     def unknown(self, found: Iterable[str | None]) -> list[str]:
         """Of the statuses found in the table, a problem for each that nobody knows the meaning of."""

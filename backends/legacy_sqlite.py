@@ -158,7 +158,7 @@ def _value(column: Column[Any], present: set[str], reading: Reading) -> str:
 def _created(present: set[str]) -> str:
     """When it was created; else the earliest that is known; else now."""
     known = [f"jobqueue_moment({name})" for name in ("created_at", "started_at", "completed_at") if name in present]
-    return f"coalesce({', '.join([*known, _NOW])})"
+    return f"coalesce({', '.join([*known, _NOW])})" if known else _NOW
 
 
 _NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000+00:00'"

@@ -60,11 +60,18 @@ def check(engine: Engine) -> None:
     """Raise `SchemaMismatch`, with what to do, unless the database has the schema that this release needs."""
     found = current(engine)
     if found is None:
-        raise SchemaMismatch(f"the database has no tables of ours, this release needs {head()}. Run: supervisor db upgrade")
+        raise SchemaMismatch(_nothing_of_ours(engine))
     if found not in _known():
         raise SchemaMismatch(f"schema is at {found}, newer than this release ({head()}). Upgrade the package.")
     if found != head():
         raise SchemaMismatch(f"schema is at {found}, this release needs {head()}. Back up, then: supervisor db upgrade")
+
+
+def _nothing_of_ours(engine: Engine) -> str:
+    with as_unavailable(), engine.connect().execution_options(jobqueue_read=True) as connection:
+        if is_legacy(connection):
+            return f"{NOT_OURS}. {TAKE_IT_OVER}"
+    return f"the database has no tables of ours, this release needs {head()}. Run: supervisor db upgrade"
 
 
 def upgrade(engine: Engine) -> Migration:

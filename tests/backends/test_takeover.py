@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, inspect, text
@@ -27,6 +30,7 @@ from backends import (
     open_engine,
     upgrade,
 )
+from backends.sqlite import driver
 from tests.backends.legacy_tables import ENUM, make, rows
 from tests.backends.scene import foreign_engine, insert_raw
 from tests.conftest import BACKENDS
@@ -202,8 +206,9 @@ def test_a_dry_run_prints_the_sql_and_changes_nothing(legacy: Engine) -> None:
 
 def test_a_start_does_not_take_a_legacy_table_over_but_says_what_does(legacy: Engine) -> None:
     make(legacy, rows=20)
-    with pytest.raises(SchemaMismatch, match=r"made by another program.*python migrate_job_queue\.py"):
-        upgrade(legacy)
+    for refused in (upgrade, check):
+        with pytest.raises(SchemaMismatch, match=r"made by another program.*python migrate_job_queue\.py"):
+            refused(legacy)
 
 
 SHAPES = {
@@ -324,6 +329,40 @@ def test_a_file_that_another_program_keeps_locked_is_left_alone(empty_database_u
     migrate(engine)
     other.dispose()
     engine.dispose()
+
+
+@on_sqlite
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+def test_what_a_killed_program_left_beside_the_file_is_heeded(legacy: Engine, empty_database_url: str, journal: str) -> None:
+    make(legacy, rows=2000)
+    legacy.dispose()
+    pid = os.fork()
+    if pid == 0:
+        other = driver.connect(empty_database_url.removeprefix("sqlite:///"), isolation_level=None)
+        other.execute(f"PRAGMA journal_mode = {journal}")
+        other.execute("PRAGMA cache_size = 1")
+        other.execute("UPDATE indexing_jobs SET folder_id = 'committed'")
+        other.execute("BEGIN")
+        other.execute("UPDATE indexing_jobs SET folder_id = 'half done'")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert Path(f"{empty_database_url.removeprefix('sqlite:///')}-{journal.replace('delete', 'journal')}").exists()
+    engine = open_engine(empty_database_url, journal="unchanged")
+    migrate(engine)
+    assert set(rows(engine, "folder_id")) == {("committed",)}
+    engine.dispose()
+
+
+@on_sqlite
+def test_ids_that_were_given_once_are_not_given_again(legacy: Engine) -> None:
+    run(
+        legacy,
+        "CREATE TABLE indexing_jobs (id INTEGER PRIMARY KEY AUTOINCREMENT, program_id INTEGER, job_type TEXT, status TEXT)",
+        "INSERT INTO indexing_jobs VALUES (7, 1, 'quick', 'done'), (900, 1, 'quick', 'done')",
+        "DELETE FROM indexing_jobs WHERE id = 900",
+    )
+    migrate(legacy)
+    assert insert_raw(legacy) == 901
 
 
 @on_sqlite
