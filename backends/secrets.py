@@ -91,6 +91,17 @@ def list_secrets(connection: Connection, owner: Owner | None, owner_id: int | No
     return [SecretView(Owner(row.owner), *row[1:]) for row in connection.execute(statement)]
 
 
+def keys_in_want(connection: Connection) -> str | None:
+    """Why secrets that there are cannot be decrypted, in words; None when every key they lie under is at hand."""
+    used = set(connection.execute(select(secret.key_id).distinct()).scalars())
+    try:
+        known = keyring_of(connection).ring().keys if used else {}
+    except KeyProblem as problem:
+        return str(problem)
+    missing = sorted(used - set(known))
+    return f"secrets lie under keys that are not at hand: {', '.join(missing)}; add them as older ones" if missing else None
+
+
 def rotate_secrets(engine: Engine, batch: int = 500) -> int:
     """Encrypt under the newest key what lies under older ones, `batch` rows in a transaction; returns how many that were.
 

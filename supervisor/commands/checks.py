@@ -33,6 +33,7 @@ FINDINGS = {
     "PG-FULL-PAGE-WRITES": "The PostgreSQL server survives pages that were written in part.",
     "PG-SYNCHRONOUS-COMMIT": "A commit on the PostgreSQL server is on the disk when it returns.",
     "PG-CONNECTIONS": "The PostgreSQL server has room for this many workers.",
+    "SECRET-KEYS": "Every key under which secrets lie is at hand.",
     "SUPERVISOR-ALIVE": "A supervisor is running.",
     "SUPERVISOR-SILENT": "A supervisor of the last day neither reports nor signed off.",
     "LEASE-STALE": "Every running job is renewed by its supervisor.",
@@ -169,6 +170,15 @@ def leases(stale: Sequence[Stale], lock_timeout: float) -> Iterator[Finding]:
         yield Finding("jobs", "LEASE-STALE", "fail", what, "Any running supervisor takes it back: supervisor start")
     if not stale:
         yield Finding("jobs", "LEASE-STALE", "ok", "every running job is renewed")
+
+
+def keys(problem: str | None) -> Iterator[Finding]:
+    """Whether the secrets that there are can be decrypted here."""
+    if problem is None:
+        yield Finding("database", "SECRET-KEYS", "ok", "every secret's key is at hand")
+    else:
+        what, _, fix = problem.partition("; ")
+        yield Finding("database", "SECRET-KEYS", "fail", what, fix[:1].upper() + fix[1:])
 
 
 def unserved(waiting: Mapping[str, int], declared: Mapping[str, Any]) -> Iterator[Finding]:

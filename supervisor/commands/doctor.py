@@ -97,11 +97,12 @@ def _examine_postgres(queue: Queue, settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_queue(queue: Queue, settings: Settings) -> Iterator[Finding]:
-    from backends import stale_leases, waiting_without_handler
+    from backends import keys_in_want, stale_leases, waiting_without_handler
 
     def stale(connection: Connection) -> list[Stale]:
         return stale_leases(connection, settings.lock_timeout)
 
+    yield from checks.keys(queue.read(keys_in_want))
     ages = {f"{each.host} pid {each.pid}": each.age for each in queue.supervisors()}
     yield from checks.supervisors(ages, settings.lock_timeout)
     yield from checks.leases(queue.read(stale), settings.lock_timeout)

@@ -97,6 +97,18 @@ def test_keys_change_without_anything_being_lost(keyed: Place) -> None:
     assert {each["key_id"] for each in keyed("secrets", "list", "--json").json} == {newest}
 
 
+def test_doctor_misses_a_key_that_secrets_lie_under(keyed: Place) -> None:
+    def found() -> dict[str, str]:
+        findings = keyed("doctor", "--json", code=None).json["findings"]
+        return next(each for each in findings if each["id"] == "SECRET-KEYS")
+
+    keyed("secrets", "set", "token", "--user", 1, "--from-env", "TOKEN", TOKEN=MARK)
+    assert found()["level"] == "ok"
+    (keyed.folder / "keys").write_text(new_key())
+    assert found()["level"] == "fail"
+    assert "keys that are not at hand" in found()["what"]
+
+
 @pytest.mark.parametrize("backend", ["postgresql"])
 def test_on_postgres_a_secret_without_a_key_is_refused_with_the_way_to_make_one(supervisor: Place) -> None:
     ran = supervisor("secrets", "set", "token", "--user", 1, "--from-env", "TOKEN", code=78, TOKEN=MARK)
