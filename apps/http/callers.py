@@ -161,7 +161,7 @@ class _Hint:
 
 
 class AskedFirst(APIRoute):
-    """A route that finds out who asks before it reads a byte of the body: strangers cost little, and are told nothing else."""
+    """A route that finds out who asks before it reads the body: strangers cost no parsing, and learn nothing of what fits."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Ask first where a caller is needed."""
