@@ -69,7 +69,7 @@ def _level(path: str, status: int | None) -> int:
 
 def _template(scope: Scope) -> str | None:
     """The path as the route spells it; None for what led nowhere, which may hold anything."""
-    return getattr(scope.get("route"), "path", None)
+    return getattr(scope.get("route"), "path_format", None)
 
 
 def _id_of(scope: Scope) -> str:

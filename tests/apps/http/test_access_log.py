@@ -90,12 +90,14 @@ def test_a_request_is_one_line_that_names_its_route_and_its_caller_and_holds_no_
     headers = {"Authorization": f"Bearer {api.token}", "X-Request-ID": "mine-1"}
     with httpx2.Client(base_url=api.url, trust_env=False, headers=headers) as client:
         assert client.get(f"/job-queue/jobs/7?limit=5&access_token={SECRET}").headers["x-request-id"] == "mine-1"
+        client.get("/job-queue/jobs/7/1")
         client.get(f"/{SECRET}", headers={"X-Request-ID": f"forged\t{SECRET}"})
         client.get("/job-queue/status", headers={"Authorization": f"Bearer {SECRET}"})
         for probe in ("/livez", "/readyz", "/metrics"):
             assert client.get(probe).status_code == 200
-    listed, nowhere, stranger = eventually(lambda: len(api.requests()) >= 3 and api.requests())
+    listed, shown, nowhere, stranger = eventually(lambda: len(api.requests()) >= 4 and api.requests())
     assert (listed["method"], listed["path"], listed["status"]) == ("GET", "/job-queue/jobs/{program_id}", 422)
+    assert (shown["path"], shown["status"]) == ("/job-queue/jobs/{program_id}/{job_id}", 404)
     assert (listed["caller"], listed["request_id"], listed["level"]) == ("anna", "mine-1", "info")
     assert 0 < listed["duration_ms"] < 60_000
     assert (nowhere["path"], nowhere["status"]) == (None, 404)
