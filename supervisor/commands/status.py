@@ -97,6 +97,8 @@ def _for_people(sight: Sight) -> None:
         print(f"{sign} {each.get('state', 'running')}  {each['host']} pid {each['pid']}  up {up}{seen}")
         if each.get("workers"):
             output.table(WORKER, map(_worker, each["workers"]))
+        if api := each.get("api"):
+            print(f"api: {api['state']}" + (f", {api['url']}" if api["url"] else ""))
     for reason in sight.reasons:
         print(f"{output.coloured('unhealthy', 'unhealthy')}: {output.plain(reason)}")
     if sight.counts:
@@ -122,6 +124,8 @@ def _in_lines(sight: Sight) -> None:
         output.line("supervisor", each["id"], each["host"], each["pid"], each.get("state"), each["started_at"])
         for worker in each.get("workers", []):
             output.line("worker", *_worker(worker))
+        if api := each.get("api"):
+            output.line("api", api["state"], api["url"], api["pid"])
     for name in (
         ("pending", "scheduled", "waiting", "running", "completed", "failed", "cancelled") if sight.counts else ()
     ):

@@ -217,6 +217,8 @@ def test_the_api_is_served_on_the_port_of_the_command_line_or_not_at_all(supervi
     run_dir = supervisor.folder / ".jobqueue"
     api = eventually(lambda: (read_status(run_dir) or {}).get("api"), within=60)
     assert api["url"].startswith("http://127.0.0.1:")
+    [shown] = [row for row in supervisor("status", code=None).rows if row[0] == "api"]
+    assert shown[2] == api["url"]
     supervisor.end()
     supervisor.write((supervisor.folder / "jobqueue.yaml").read_text() + "api: {enabled: true, port: 0}\n")
     process = supervisor.start("--no-api")
