@@ -96,12 +96,11 @@ class IndexingService:
 
     def get_program_jobs(self, program_id: int, limit: int = 20, before: int | None = None) -> list[IndexingJob]:
         """At most `limit` jobs of a program, the newest first; `before` is the id at which the former page ended."""
-        statement = select(IndexingJob).where(IndexingJob.program_id == program_id)
-        if before is not None:
-            statement = statement.where(IndexingJob.id < before)
-        newest = statement.order_by(IndexingJob.id.desc()).limit(limit).execution_options(populate_existing=True)
-        with within(self._session, reading=True):
-            return list(self._session.scalars(newest))
+        with within(self._session, reading=True) as connection:
+            page = self._queue.page(program_id, limit=limit, before=before, connection=connection)
+            newest = select(IndexingJob).where(IndexingJob.id.in_([each.id for each in page.jobs]))
+            found = self._session.scalars(newest.order_by(IndexingJob.id.desc()).execution_options(populate_existing=True))
+            return list(found)
 
     def get_queue_status(self, program_id: int | None = None) -> dict[str, Any]:
         """How many jobs there are in each status, and the oldest pending one, as `GET /job-queue/status` shows the `queue`.
