@@ -120,7 +120,7 @@ def read(connection: Connection) -> Facts:
 def problems(connection: Connection, facts: Facts, reading: Reading) -> list[str]:
     """Everything that keeps the table from being taken over, each with what to do. Reads the whole table once or twice."""
     found = [*_of_place(connection), *problems_of_columns(facts.columns), *_of_types(facts), *_of_id(facts),
-             *_of_dependents(facts, reading), *problem_of_tables(facts.tables),
+             *_of_dependents(facts, reading), *_of_an_interruption(facts, reading), *problem_of_tables(facts.tables),
              *(problem_of_required(name) for name, column in facts.columns.items()
                if column.not_null and not column.makes_values and name not in wanted().columns)]
     return found or [*_of_values(connection, facts, reading)]
@@ -168,6 +168,13 @@ def _of_dependents(facts: Facts, reading: Reading) -> Iterator[str]:
     for name in facts.on(retyped):
         if _speaks_of_enum(facts, *facts.indexes[name]):
             yield f"index {name} speaks of a type that must go: drop it; the queue brings indexes of its own"
+
+
+def _of_an_interruption(facts: Facts, reading: Reading) -> Iterator[str]:
+    names = [name.removeprefix(NEW) for name in facts.columns if name.startswith(NEW)]
+    for name in names:
+        if name not in facts.retyped(reading):
+            yield f"an interrupted run read column {name} in another way: give the same --timezone as then"
 
 
 def _speaks_of_enum(facts: Facts, clause: str, columns: set[str]) -> bool:

@@ -147,7 +147,8 @@ def _follow(retyped: dict[str, str]) -> list[str]:
     sets = " ".join(f"NEW.{NEW}{name} := NEW.{expression};" for name, expression in retyped.items())
     return [
         f"CREATE OR REPLACE FUNCTION jobqueue_takeover() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {sets} RETURN NEW; END $$",
-        "CREATE OR REPLACE TRIGGER zzz_jobqueue_takeover BEFORE INSERT OR UPDATE ON indexing_jobs"
+        "DROP TRIGGER IF EXISTS zzz_jobqueue_takeover ON indexing_jobs",
+        "CREATE TRIGGER zzz_jobqueue_takeover BEFORE INSERT OR UPDATE ON indexing_jobs"
         " FOR EACH ROW EXECUTE FUNCTION jobqueue_takeover()",
     ]
 

@@ -291,6 +291,15 @@ def test_columns_of_another_type_or_without_a_default_are_refused(legacy: Engine
     ]
 
 
+@on_postgres
+def test_a_run_that_goes_on_must_read_times_as_the_interrupted_one_did(legacy: Engine) -> None:
+    make(legacy, rows=20, changes="ALTER TABLE indexing_jobs ADD COLUMN jobqueue_new_created_at TIMESTAMPTZ")
+    with pytest.raises(CannotTakeOver, match="an interrupted run read column created_at in another way"):
+        migrate(legacy)
+    migrate(legacy, Reading(timezone="America/New_York"))
+    assert Queue(legacy).counts().completed == 4
+
+
 @on_sqlite
 def test_times_in_any_form_become_one_form(legacy: Engine) -> None:
     make(legacy, rows=20)
