@@ -20,7 +20,7 @@ LOOK_EVERY = 0.5
 """Seconds between two looks whether it lives."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds before a supervisor that did not come up, or died, is started again; doubled each time."""
+"""Seconds before a supervisor that did not come up, or died, is started again: at once the first time, then doubled."""
 
 PATIENCE = 2.0
 """Seconds between two tries while the configuration, or the run directory, cannot be used."""
@@ -123,7 +123,7 @@ class Watch(threading.Thread):
             self._pause(code)
 
     def _pause(self, code: int) -> None:
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures, 16))
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures - 1, 16)) if self._failures else 0.0
         self._failures += 1
         self._not_before = time.monotonic() + pause
         _log.warning("processor.lost", exit_code=code, again_in=pause)
