@@ -21,6 +21,7 @@ from supervisor import read_status
 from tests.markdown import REPOSITORY, blocks
 from tests.support import eventually
 
+API = "http://127.0.0.1:8000"
 README, QUICKSTART = REPOSITORY / "README.md", REPOSITORY / "docs" / "quickstart.md"
 START = "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/supervisor start -c jobqueue.yaml"
 TEST = "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/pytest"
@@ -93,6 +94,11 @@ class Clone:
         assert "Traceback" not in done.stderr, done.stderr
         assert code is None or done.returncode == code, (script, done)
         return done
+
+    @property
+    def api(self) -> str:
+        """Where the copy's API answers; empty while it does not."""
+        return str(((read_status(self.folder / ".jobqueue") or {}).get("api") or {}).get("url") or "")
 
     @property
     def queue(self) -> Queue:
@@ -168,11 +174,11 @@ def test_the_readme_can_be_followed_and_a_killed_worker_has_its_job_run_again(cl
     assert "job.reclaimed" in (clone.folder / "log").read_text()
 
     for block in blocks(README, "sh")[2:]:
-        clone.run(block)
+        clone.run(block.replace(API, eventually(lambda: clone.api)))
     assert clone.drain() == 0
 
 
-def test_both_ways_to_enqueue_of_the_readme_make_jobs_that_run(clone: Clone) -> None:
+def test_every_way_to_enqueue_of_the_readme_makes_a_job_that_runs(clone: Clone) -> None:
     clone.write_handler(README)
     clone.start("supervisor start -c jobqueue.yaml")
     (clone.folder / "enqueue.py").write_text(blocks(README, "python")[1])
@@ -182,6 +188,10 @@ def test_both_ways_to_enqueue_of_the_readme_make_jobs_that_run(clone: Clone) -> 
     for number in (2, 3):
         clone.completes(number)
         assert clone.job(number).parameters == {"steps": 3}
+    (clone.folder / "service.py").write_text(blocks(README, "python")[2])
+    clone.run("python service.py")
+    eventually(lambda: clone.job(4).status == "failed", within=30)  # there is no such folder
+    assert (clone.job(4).folder_id, clone.job(4).parameters) == ("folder_123", {})
     assert clone.drain() == 0
 
 

@@ -11,20 +11,13 @@ import pytest
 from sqlalchemy import Engine, text
 
 from backends import NewJob, Queue
-from supervisor import read_status
 from tests.markdown import REPOSITORY, blocks
 from tests.support import eventually
-from tests.test_readme import Clone, clone
+from tests.test_readme import API, Clone, clone
 
 PAGE = REPOSITORY / "docs" / "troubleshooting.md"
-ADDRESS = "http://127.0.0.1:8000"
 
 __all__ = ["clone"]
-
-
-def api_of(clone: Clone) -> str:
-    """Where the copy's API answers."""
-    return str(((read_status(clone.folder / ".jobqueue") or {}).get("api") or {}).get("url") or "")
 
 
 def test_every_command_of_the_page_can_be_typed_as_it_stands(clone: Clone) -> None:
@@ -33,11 +26,11 @@ def test_every_command_of_the_page_can_be_typed_as_it_stands(clone: Clone) -> No
     clone.queue.enqueue([NewJob("nobody serves this", 1), NewJob("full_scan", 404)])
     eventually(lambda: clone.job(3).status == "failed", within=30)
     for script in blocks(PAGE, "sh"):
-        address = eventually(lambda: api_of(clone), within=20)
-        done = clone.run(script.replace(ADDRESS, address), code=None)
+        address = eventually(lambda: clone.api, within=20)
+        done = clone.run(script.replace(API, address), code=None)
         assert done.returncode in (0, 1, 5), (script, done)
-        if "curl" in script and "status" in script:
-            assert json.loads(done.stdout.splitlines()[-2])["is_processor_running"] is True
+        for answer in re.findall(r'\{"queue".*?\}(?=\{"ready"|$)', done.stdout, re.MULTILINE):
+            assert json.loads(answer)["is_processor_running"] is True
     assert clone.drain() == 0
 
 
@@ -52,8 +45,8 @@ def test_the_commands_inside_of_lists_can_be_typed_too(clone: Clone, indented: l
     clone.completes(1)
     assert len(indented) == PAGE.read_text(encoding="utf-8").count("```sh") - len(blocks(PAGE, "sh"))
     for script in indented:
-        address = eventually(lambda: api_of(clone), within=20)
-        clone.run(script.replace(ADDRESS, address))
+        address = eventually(lambda: clone.api, within=20)
+        clone.run(script.replace(API, address))
     assert clone.drain() == 0
 
 

@@ -25,9 +25,11 @@ PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 MOST_KEYS = 10_000
 """Clients that are remembered; of more, those that asked longest ago are forgotten."""
 
+STRANGERS = 10
+"""All tokens of one address together may make so many times the requests of one: a new token for each request gains nothing."""
+
 BODIES_IN_FLIGHT = 64
 """How many bodies of the largest size may be in memory at the same time."""
-
 
 CLOSE = {"Connection": "close"}
 """What the client still sends is not read."""
@@ -57,7 +59,7 @@ class Limits:
 
     def __init__(self, app: ASGIApp, settings: Callable[[], Api]) -> None:
         self._app, self._settings = app, settings
-        self._api, self._rates = Api(), Rates(1.0)
+        self._api, self._rates, self._addresses = Api(), Rates(1.0), Rates(1.0)
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,6 +70,7 @@ class Limits:
         api = self._settings()
         if api is not self._api:
             self._api, self._rates = api, Rates(api.rate_limit)
+            self._addresses = Rates(STRANGERS * api.rate_limit)
         if refused := self._too_often(scope):
             await refused.response()(scope, receive, send)
             return
@@ -80,7 +83,7 @@ class Limits:
     def _too_often(self, scope: Scope) -> Problem | None:
         if scope["path"] in PROBES:
             return None
-        wait = self._rates.take(_who(scope))
+        wait = max(self._rates.take(_token(scope)), self._addresses.take(_address(scope)))
         if not wait:
             return None
         seconds = max(1, ceil(wait))
@@ -124,11 +127,15 @@ class Limits:
 _BUSY = Problem(503, "Too busy", "Too many large requests at once; ask again later.", headers={"Retry-After": "1"})
 
 
-def _who(scope: Scope) -> str:
+def _token(scope: Scope) -> str:
     """Whose rate a request counts against: its token's, else its address's."""
     for name, value in scope["headers"]:
         if name == b"authorization":
             return hashlib.sha256(value).hexdigest()
+    return _address(scope)
+
+
+def _address(scope: Scope) -> str:
     client = scope.get("client")
     return str(client[0]) if client else ""
 

@@ -185,6 +185,12 @@ def test_one_client_that_asks_too_often_is_told_when_to_come_back_and_another_is
         eventually(lambda: served.ask(mine)[0] != 429)
 
 
+def test_a_new_token_for_each_request_gains_a_stranger_little(tmp_path: Path) -> None:
+    with serving(tmp_path, RATE_LIMIT=1) as served:
+        ask = b"GET /nothing HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer %d\r\n\r\n"
+        assert [served.ask(ask % number)[0] for number in range(100)].count(429) > 10
+
+
 def test_a_bucket_fills_with_time_and_forgets_who_came_long_ago() -> None:
     now = [0.0]
     rates = Rates(2.0, lambda: now[0])
