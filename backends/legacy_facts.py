@@ -130,6 +130,8 @@ def _of_place(connection: Connection) -> Iterator[str]:
     row = connection.execute(_PLACE).one()
     if row.relkind != "r":
         yield "indexing_jobs is no plain table (a view, partitioned or foreign): move it away, or use another schema"
+    if row.inherits:
+        yield "indexing_jobs inherits from a table, or tables from it (INHERITS, PARTITION OF): put its rows into a table alone"
     if row.nspname != row.current:
         yield (f"indexing_jobs stands in schema {row.nspname}, but this connection's own is {row.current}:"
                f" add ?options=-csearch_path%3D{row.nspname} to the URL")
@@ -224,7 +226,8 @@ _CONSTRAINTS = text("""
     WHERE conrelid = 'indexing_jobs'::regclass AND contype IN ('c', 'f', 'p', 'u', 'x')""")
 
 _PLACE = text("""
-    SELECT relkind::text, nspname, current_schema() AS current, pg_has_role(relowner, 'USAGE') AS owner,
+    SELECT relkind::text, EXISTS (SELECT FROM pg_inherits WHERE pg_class.oid IN (inhrelid, inhparent)) AS inherits,
+           nspname, current_schema() AS current, pg_has_role(relowner, 'USAGE') AS owner,
            pg_get_userbyid(relowner) AS owned_by, has_schema_privilege(current_schema(), 'CREATE') AS creates
     FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = 'indexing_jobs'::regclass""")
 

@@ -277,6 +277,13 @@ def test_a_view_on_a_column_that_must_change_is_named(legacy: Engine) -> None:
 
 
 @on_postgres
+def test_a_table_with_parts_is_refused_before_anything_is_changed(legacy: Engine) -> None:
+    make(legacy, rows=20, changes="CREATE TABLE old_jobs () INHERITS (indexing_jobs)")
+    with pytest.raises(CannotTakeOver, match="inherits from a table, or tables from it"):
+        migrate(legacy)
+
+
+@on_postgres
 def test_columns_of_another_type_or_without_a_default_are_refused(legacy: Engine) -> None:
     make(legacy, rows=20, changes="""
         ALTER TABLE indexing_jobs ADD COLUMN priority VARCHAR(10);

@@ -183,7 +183,7 @@ def test_neighbours_of_a_slow_job_are_handed_back_soon_and_unspent(queue: Queue,
 def test_sigterm_lets_the_running_job_finish(queue: Queue, start: Start, tmp_path: Path) -> None:
     (job_id,), (left,) = _add(queue, "until_file", until=str(tmp_path / "until")), _add(queue, "quick")
     worker = start("until_file", "quick")
-    _runs(queue, job_id)
+    eventually(lambda: worker.slot.activity.phase == Phase.RUNNING)
     worker.signal(signal.SIGTERM)
     (tmp_path / "until").touch()
     assert worker.exit_code() == 0
@@ -194,7 +194,7 @@ def test_sigterm_lets_the_running_job_finish(queue: Queue, start: Start, tmp_pat
 def test_sigterm_makes_an_obedient_handler_give_its_job_back_unspent(queue: Queue, start: Start) -> None:
     (job_id,) = _add(queue, "obedient")
     worker = start("obedient")
-    _runs(queue, job_id)
+    eventually(lambda: worker.slot.activity.phase == Phase.RUNNING)  # before its handler began, it would go back without a word
     worker.signal(signal.SIGTERM)
     assert worker.exit_code() == 0
     view = _view(queue, job_id)
