@@ -26,7 +26,7 @@ def index_file(
     connection: Connection, program_id: int, file_id: int, name: Sequence[str], path: Sequence[str], words: Sequence[str]
 ) -> None:
     """Have a file found by the words of its name, its path and its text; `file_id` is the `id` of its row."""
-    values = {"file_id": file_id, "label": _label(name, path), "words": [f"{_PROGRAM}{program_id}", *words]}
+    values = {"file_id": file_id, "label": _label(name, path), "words": [_program_mark(program_id), *words]}
     if one_writer(connection):
         connection.execute(_REPLACE_ON_SQLITE, _joined(values))
     else:
@@ -69,7 +69,7 @@ def matching_files(
 
     With `by_name` those that have all of them in their name, else the others.
     """
-    everywhere, in_name = [f"{_PROGRAM}{program_id}", *words], [f"{_NAME}{word}" for word in words]
+    everywhere, in_name = [_program_mark(program_id), *words], [f"{_NAME}{word}" for word in words]
     if one_writer(connection):
         key, found = _ON_SQLITE.c.rowid, text("jobqueue_search MATCH :query")
         query = _fts5([*everywhere, *in_name]) if by_name else f"({_fts5(everywhere)}) NOT ({_fts5(in_name)})"
@@ -84,6 +84,11 @@ def _matches(connection: Connection, key: Any, found: Any, before: int | None, l
     order = key if one_writer(connection) else key + literal_column("0")
     statement = select(key).where(found).order_by(order.desc()).limit(limit)
     return statement if before is None else statement.where(key < before)
+
+
+def _program_mark(program_id: int) -> str:
+    """A word for the program; a minus sign would be taken for the end of one."""
+    return f"{_PROGRAM}{program_id}".replace("-", "\ue002")
 
 
 def _fts5(words: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import Engine, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from apps.indexing.jobs import full_scan
@@ -295,3 +295,8 @@ def test_a_row_that_somebody_marks_as_another_programs_does_not_leak(shelf: Shel
     with shelf.installation.engine.begin() as connection:
         connection.execute(update(indexed_files).values(program_id=99))
     assert shelf.find("budget") == []
+
+
+def test_a_program_with_a_negative_number_is_searched_like_any_other(engine: Engine) -> None:
+    with engine.begin() as connection:
+        assert search_files(connection, -3455, "lease").results == []
