@@ -21,6 +21,7 @@ from ..access.recent import Recent
 from ..access.tokens import LENGTH, MARK, fingerprint, identify
 from ..access.users import find_subject
 from ..access.uses import Uses
+from .bearer import bearer
 from .peers import from_this_host, refusal
 from .problems import Problem
 from .services import Services
@@ -107,9 +108,8 @@ class Callers:
         return THIS_HOST
 
     def _bearer(self, given: list[str]) -> Caller | None:
-        scheme, _, secret = given[0].partition(" ")
-        secret = secret.strip(" ")
-        if len(given) > 1 or scheme.lower() != "bearer" or not 0 < len(secret) <= LONGEST_TOKEN:
+        secret = bearer(given)
+        if secret is None or len(secret) > LONGEST_TOKEN:
             return None
         key, asked_at = fingerprint(secret), time.monotonic()
         if known := self._recent.recall(key):

@@ -17,6 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config import Api
 
+from ..access.recent import Recent
+from .bearer import bearer
+from .peers import household
 from .problems import Problem
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
@@ -26,7 +29,13 @@ MOST_KEYS = 10_000
 """Clients that are remembered; of more, those that asked longest ago are forgotten."""
 
 STRANGERS = 10
-"""All tokens of one address together may make so many times the requests of one: a new token for each request gains nothing."""
+"""Tokens of one address that nobody is known by may together make so many times the requests of one token.
+
+Tokens that were found good lately do not count: many users behind one proxy are one address, and one of them may be hostile.
+"""
+
+KNOWN_FOR = 60.0
+"""Seconds for which a token that was found good is no stranger's."""
 
 BODIES_IN_FLIGHT = 64
 """How many bodies of the largest size may be in memory at the same time."""
@@ -60,6 +69,7 @@ class Limits:
     def __init__(self, app: ASGIApp, settings: Callable[[], Api]) -> None:
         self._app, self._settings = app, settings
         self._api, self._rates, self._addresses = Api(), Rates(1.0), Rates(1.0)
+        self._known: Recent[bool] = Recent(KNOWN_FOR, MOST_KEYS)
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +93,10 @@ class Limits:
     def _too_often(self, scope: Scope) -> Problem | None:
         if scope["path"] in PROBES:
             return None
-        wait = max(self._rates.take(_token(scope)), self._addresses.take(_address(scope)))
+        client = _client(scope)
+        wait = self._rates.take(client)
+        if self._known.recall(client) is None:
+            wait = max(wait, self._addresses.take(_address(scope)))
         if not wait:
             return None
         seconds = max(1, ceil(wait))
@@ -122,22 +135,22 @@ class Limits:
             await self._app(scope, _replayed(body, receive), send)
         finally:
             self._in_flight -= len(body)
+            if scope.get("state", {}).get("caller_name"):
+                self._known.remember(_client(scope), True, time.monotonic())
 
 
 _BUSY = Problem(503, "Too busy", "Too many large requests at once; ask again later.", headers={"Retry-After": "1"})
 
 
-def _token(scope: Scope) -> str:
-    """Whose rate a request counts against: its token's, else its address's."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            return hashlib.sha256(value).hexdigest()
-    return _address(scope)
+def _client(scope: Scope) -> str:
+    """Whose rate a request counts against: its token's, however that is written; else its address's."""
+    token = bearer([value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"])
+    return _address(scope) if token is None else hashlib.sha256(token.encode("latin-1")).hexdigest()
 
 
 def _address(scope: Scope) -> str:
     client = scope.get("client")
-    return str(client[0]) if client else ""
+    return household(str(client[0])) if client else ""
 
 
 def _announced(scope: Scope) -> int:

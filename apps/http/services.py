@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -10,7 +11,7 @@ from typing import Protocol
 from fastapi import Request
 from sqlalchemy import Connection
 
-from backends import Queue, as_unavailable, check, open_engine
+from backends import DatabaseUnavailable, Queue, as_unavailable, check, open_engine
 from config import Api, ConfigError, Loaded, Settings, find_config, load
 
 DEFAULTS = Api()
@@ -79,6 +80,7 @@ class Services:
         self._lock, self._reading = threading.Lock(), threading.Lock()
         self._loaded: Loaded | None = None
         self._queue: Queue | None = None
+        self._failure, self._failed_at = "", 0.0
 
     @property
     def draining(self) -> bool:
@@ -108,22 +110,32 @@ class Services:
 
     @property
     def queue(self) -> Queue:
-        """The queue, its schema checked once. Raises `DatabaseUnavailable`, `SchemaMismatch`, `BadDatabaseUrl`."""
-        settings = self.settings
+        """The queue, its schema checked once. Raises `DatabaseUnavailable`, `SchemaMismatch`, `BadDatabaseUrl`.
+
+        One thread opens it. Those that waited meanwhile are told what it was told, instead of trying one after the other.
+        """
+        settings, asked_at = self.settings, time.monotonic()
         with self._lock:
             if self._queue is None:
-                options = settings.database.model_dump(exclude={"auto_migrate"}) | {
-                    "key_file": settings.encryption.key_file,
-                    "statement_timeout": min(LONGEST_STATEMENT, settings.database.statement_timeout),
-                }
-                engine = open_engine(settings.database_url, pool_size=POOL, application_name="jobqueue api", **options)
-                try:
-                    check(engine)
-                except BaseException:
-                    engine.dispose()
-                    raise
-                self._queue = Queue(engine)
+                if asked_at < self._failed_at:
+                    raise DatabaseUnavailable(self._failure)
+                self._queue = self._open(settings)
             return self._queue
+
+    def _open(self, settings: Settings) -> Queue:
+        options = settings.database.model_dump(exclude={"auto_migrate"}) | {
+            "key_file": settings.encryption.key_file,
+            "statement_timeout": min(LONGEST_STATEMENT, settings.database.statement_timeout),
+        }
+        engine = open_engine(settings.database_url, pool_size=POOL, application_name="jobqueue api", **options)
+        try:
+            check(engine)
+        except BaseException as error:
+            engine.dispose()
+            if isinstance(error, DatabaseUnavailable):
+                self._failure, self._failed_at = str(error), time.monotonic()
+            raise
+        return Queue(engine)
 
     @contextmanager
     def change(self) -> Iterator[Connection]:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -18,6 +18,9 @@ import pytest
 
 from apps.http.connections import LARGEST_HEADERS
 from apps.http.limits import MOST_KEYS, Rates
+from apps.http.peers import household
+from tests.apps.http.conftest import Person
+from tests.apps.http.conftest import Served as Api
 from tests.support import eventually
 
 PROGRAM = """
@@ -189,6 +192,36 @@ def test_a_new_token_for_each_request_gains_a_stranger_little(tmp_path: Path) ->
     with serving(tmp_path, RATE_LIMIT=1) as served:
         ask = b"GET /nothing HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer %d\r\n\r\n"
         assert [served.ask(ask % number)[0] for number in range(100)].count(429) > 10
+
+
+def test_a_token_gains_nothing_by_being_written_in_another_way(tmp_path: Path) -> None:
+    with serving(tmp_path, RATE_LIMIT=1) as served:
+        ask = b"GET /nothing HTTP/1.1\r\nhost: localhost\r\nauthorization: bearer%s one\r\n\r\n"
+        assert [served.ask(ask % (b" " * number))[0] for number in range(9)].count(429) >= 5
+
+
+def test_another_scheme_than_bearer_counts_as_no_token(tmp_path: Path) -> None:
+    with serving(tmp_path, RATE_LIMIT=1) as served:
+        ask = b"GET /nothing HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic %d\r\n\r\n"
+        assert [served.ask(ask % number)[0] for number in range(9)].count(429) >= 5
+
+
+def test_a_known_user_is_not_slowed_by_a_stranger_behind_the_same_proxy(
+    server: Callable[..., Api], database_url: str, person: Person
+) -> None:
+    served = server(database_url, api={"auth": "tokens", "rate_limit": 1})
+    anna = served.as_user(person("anna"))
+    assert anna.get("/job-queue/status").status_code == 200
+    tokens = [{"Authorization": f"Bearer jq_{number:043d}"} for number in range(100)]
+    asked = [served.client.get("/job-queue/status", headers=token).status_code for token in tokens]
+    assert {401, 429} == set(asked)
+    assert anna.get("/job-queue/status").status_code == 200
+
+
+def test_addresses_of_one_household_are_one() -> None:
+    assert household("2001:db8::1") == household("2001:db8::ffff:1") != household("2001:db8:0:1::1")
+    assert household("::ffff:192.0.2.1") == household("192.0.2.1") != household("192.0.2.2")
+    assert household("") == ""
 
 
 def test_a_bucket_fills_with_time_and_forgets_who_came_long_ago() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine, text
@@ -80,6 +82,16 @@ def test_a_database_that_says_nothing_keeps_no_probe_waiting(server: Callable[..
             assert served.client.get("/livez").status_code == 200
         gate.open()
         eventually(lambda: served.client.get("/readyz").status_code == 200, within=20)
+
+
+def test_those_who_wait_for_a_database_that_never_answers_wait_together(server: Callable[..., Served]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        served = server(f"postgresql://queue@127.0.0.1:{silent.getsockname()[1]}/queue", database={"connect_timeout": "2s"})
+        began = time.monotonic()
+        with ThreadPoolExecutor(8) as clients:
+            answers = list(clients.map(lambda _: served.client.get("/job-queue/status").status_code, range(8)))
+        assert answers == [503] * 8
+        assert time.monotonic() - began < 8
 
 
 @on_postgres
