@@ -51,6 +51,7 @@ def main() -> int:
     parser.add_argument("--finished", type=int, default=1_000_000, help="jobs that are over")
     parser.add_argument("--pending", type=int, default=100_000, help="jobs that wait: half older, half newer than those")
     parser.add_argument("--calls", type=int, default=1_000, help="calls of each kind that are timed")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1], help="processes that serve HTTP; each number is measured")
     parser.add_argument("--analyze", action="store_true", help="let the planner look at the tables first")
     return report.run(parser, measure)
 
@@ -68,9 +69,12 @@ def measure(server: str, arguments: argparse.Namespace) -> None:
         time_each("Queue.counts()", [stage.queue.counts for _ in programs])
         time_each("Queue.counts(program)", [partial(stage.queue.counts, program) for program in programs])
         time_each("Queue.page(program)", [partial(stage.queue.page, program) for program in programs])
-        with served(stage) as ask:
-            time_each("GET /job-queue/status", [partial(ask, "/job-queue/status") for _ in programs])
-            time_each("GET /job-queue/jobs/{program}", [partial(ask, f"/job-queue/jobs/{program}") for program in programs])
+        for workers in arguments.workers:
+            with served(stage, workers) as ask:
+                name = f" (--workers {workers})" if workers > 1 else ""
+                time_each(f"GET /job-queue/status{name}", [partial(ask, "/job-queue/status") for _ in programs])
+                lists = [partial(ask, f"/job-queue/jobs/{program}") for program in programs]
+                time_each(f"GET /job-queue/jobs/{{program}}{name}", lists)
 
 
 def time_each(what: str, calls: Sequence[Callable[[], object]]) -> None:
@@ -107,12 +111,12 @@ def fill(stage: Stage, finished: int, pending: int, analyze: bool) -> None:
 
 
 @contextlib.contextmanager
-def served(stage: Stage) -> Iterator[Callable[[str], None]]:
-    """The HTTP API in a process of its own, without a processor; gives what asks it over one connection that stays open."""
+def served(stage: Stage, workers: int) -> Iterator[Callable[[str], None]]:
+    """The HTTP API in processes of its own, without a processor; gives what asks it over one connection that stays open."""
     config, log = stage.folder / "api.yaml", stage.folder / "api.log"
     config.write_text(yaml.safe_dump({"database_url": stage.url, "api": {"auth": "none", "rate_limit": 1_000_000}}))
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "--factory", "apps.api:make_api", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "--factory", "apps.api:make_api", "--port", str(port), "--workers", str(workers)]
     environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "LOG_LEVEL")}
     with log.open("wb") as output:
         process = subprocess.Popen(

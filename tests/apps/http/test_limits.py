@@ -13,14 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
 
+from apps.api import make_api
 from apps.http.connections import LARGEST_HEADERS
 from apps.http.limits import MOST_KEYS, Rates
 from apps.http.peers import household
 from tests.apps.http.conftest import Person
 from tests.apps.http.conftest import Served as Api
+from tests.apps.http.serving import serving as serving_here
 from tests.support import eventually
 
 PROGRAM = """
@@ -258,6 +261,14 @@ def test_connections_in_use_are_not_ended_for_new_ones(tmp_path: Path) -> None:
             client.sendall(b"}")
             assert answer_of(client)[0] == 200
         eventually(lambda: served.ask(LIVEZ)[0] == 200)
+
+
+def test_an_answer_is_sent_whole_at_once_also_on_a_socket_that_several_workers_share(steady: Api) -> None:
+    shared = socket.socket(socket.AF_INET, socket.SOCK_STREAM)  # as uvicorn makes it: it does not name its protocol
+    shared.bind(("127.0.0.1", 0))
+    with serving_here(make_api(steady.services), shared) as url, httpx2.Client(base_url=url, trust_env=False) as client:
+        waits = sorted(client.get("/livez").elapsed for _ in range(60))
+    assert waits[20].total_seconds() < 0.03, "the second half of an answer waits for the client's delayed acknowledgement"
 
 
 def connections(served: Served) -> int:
