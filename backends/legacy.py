@@ -25,11 +25,15 @@ FIRST = "0001"
 
 
 class CannotTakeOver(SchemaMismatch):
-    """The table cannot be taken over as it is; nothing was changed. `problems` has each reason, with what to do."""
+    """The table cannot be taken over as it is. `problems` has each reason, with what to do.
 
-    def __init__(self, problems: list[str]) -> None:
+    Nothing was changed, unless it `was_begun`: then the application wrote meanwhile what is in the way, the table can still be
+    used, and the next call goes on.
+    """
+
+    def __init__(self, problems: list[str], was_begun: bool = False) -> None:
         super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems, self.was_begun = problems, was_begun
 
 
 SYNONYMS: dict[Status, str] = {

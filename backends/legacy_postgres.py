@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Dialect, Engine, create_engine
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateColumn
 
 from . import legacy_facts
@@ -178,7 +179,10 @@ def _swap(facts: Facts, reading: Reading) -> list[str]:
 
 
 def _convert(reading: Reading) -> str:
-    """Give every row a status and the values that the queue needs; what has them is not touched."""
+    """Give every row a status and the values that the queue needs; what has them is not touched.
+
+    Nor are rows whose status nobody knows: the application writes on, and a check finds them in the end.
+    """
     sets = {name: f"coalesce({name}, {value})" for name, value in FILLED.items()}
     empty = " OR ".join(f"{name} IS NULL" for name in [*FILLED, "created_at", "locked_by", "locked_at"])
     empty = empty.replace("locked_by IS NULL OR locked_at IS NULL", "locked_by IS NOT NULL OR locked_at IS NOT NULL")
@@ -188,7 +192,8 @@ def _convert(reading: Reading) -> str:
     }
     assigned = ", ".join(f"{name} = {value}" for name, value in sets.items())
     return (f"UPDATE indexing_jobs SET {assigned}"
-            f" WHERE (status NOT IN ('pending', 'completed', 'failed', 'cancelled') OR {empty})")
+            f" WHERE (status NOT IN ('pending', 'completed', 'failed', 'cancelled') OR {empty})"
+            f" AND {reading.status_sql()} IS NOT NULL")
 
 
 def _close_the_door(facts: Facts, reading: Reading) -> list[str]:
@@ -237,10 +242,22 @@ def _require(facts: Facts, reading: Reading) -> list[str]:
 
 
 def take_over(engine: Engine, reading: Reading, batch: int, say: Say) -> None:
-    """Carry the plan out; whoever calls this has the turn among upgrades. Raises `CannotTakeOver` before any change."""
+    """Carry the plan out; whoever calls this has the turn among upgrades. Raises `CannotTakeOver`."""
     for step in look(engine, reading):
         say(f"{_title(step)}, {step.how.value}")
-        _carry_out(engine, step, batch)
+        try:
+            _carry_out(engine, step, batch)
+        except IntegrityError:
+            _refuse_what_came_meanwhile(engine, reading)
+            raise
+
+
+def _refuse_what_came_meanwhile(engine: Engine, reading: Reading) -> None:
+    with engine.connect() as connection:
+        allow(connection, LONGEST_CHANGE)
+        found = [*legacy_facts.unknown_statuses(connection, reading)]
+    if found:
+        raise CannotTakeOver(found, was_begun=True) from None
 
 
 def look(engine: Engine, reading: Reading) -> list[Step]:

@@ -86,7 +86,7 @@ def _statements(connection: Connection, reading: Reading) -> list[str]:
         _copy(connection, declared, reading),
         "DROP TABLE indexing_jobs",
         f"ALTER TABLE {NEW} RENAME TO indexing_jobs",
-        f"DELETE FROM sqlite_sequence WHERE name IN ('indexing_jobs', '{NEW}')",
+        f"DELETE FROM sqlite_sequence WHERE lower(name) IN ('indexing_jobs', '{NEW}')",
         f"INSERT INTO sqlite_sequence (name, seq) VALUES ('indexing_jobs', {last})",
         *_attached(connection),
         *statements_of("sqlite", first.create_the_rest),
@@ -99,7 +99,7 @@ def _statements(connection: Connection, reading: Reading) -> list[str]:
 
 
 def _declared(connection: Connection) -> Declared:
-    statement = _scalar(connection, "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'indexing_jobs'") or ""
+    statement = _scalar(connection, "SELECT sql FROM sqlite_master WHERE type = 'table' AND lower(name) = 'indexing_jobs'") or ""
     if not re.match(r"(?is)create\s+table\b", statement):
         raise CannotTakeOver(["indexing_jobs is a view or a virtual table: move it away, or use another database"])
     return Declared.parse(statement)
@@ -181,7 +181,7 @@ def _problems(connection: Connection, declared: Declared, reading: Reading) -> I
     names = set(declared.columns)
     early = [*problems_of_columns(names)]
     yield from early
-    taken = _column(connection, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+    taken = _column(connection, "SELECT lower(name) FROM sqlite_master WHERE type IN ('table', 'view')")
     yield from (f"a table {name} exists already: rename yours" for name in sorted({*first_tables(), NEW} & set(taken)))
     yield from (problem_of_required(name) for name in _demanding(connection))
     if not early:
@@ -226,15 +226,15 @@ def _stored(connection: Connection) -> list[str]:
 
 def _attached(connection: Connection) -> list[str]:
     """Their indexes and triggers, to be made again; dropping the table takes them along."""
-    return _column(connection, "SELECT sql FROM sqlite_master WHERE tbl_name = 'indexing_jobs' AND type IN ('index', 'trigger')"
-                               " AND sql IS NOT NULL ORDER BY type, rowid")
+    return _column(connection, "SELECT sql FROM sqlite_master WHERE lower(tbl_name) = 'indexing_jobs'"
+                               " AND type IN ('index', 'trigger') AND sql IS NOT NULL ORDER BY type, rowid")
 
 
 def _last_id(connection: Connection) -> int:
     """The highest id that was ever given, as far as anybody knows."""
     known = [_scalar(connection, "SELECT max(id) FROM indexing_jobs") or 0]
     if _scalar(connection, "SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_sequence'"):
-        known.append(_scalar(connection, "SELECT max(seq) FROM sqlite_sequence WHERE name = 'indexing_jobs'") or 0)
+        known.append(_scalar(connection, "SELECT max(seq) FROM sqlite_sequence WHERE lower(name) = 'indexing_jobs'") or 0)
     return int(max(known))
 
 

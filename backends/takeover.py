@@ -25,7 +25,7 @@ def migrate(engine: Engine, reading: Reading | None = None, *, batch: int = BATC
 
     A legacy table is taken over as `reading` says; an interruption at any moment is gone on with by the next call. On
     Postgres others may read and write meanwhile; on SQLite it is one transaction. `before` is "legacy" then. Raises
-    `CannotTakeOver` with every reason before anything is changed, `SchemaMismatch` and `DatabaseUnavailable`.
+    `CannotTakeOver` with every reason, where possible before anything is changed, `SchemaMismatch`, `DatabaseUnavailable`.
     """
     with as_unavailable():
         if not _is_legacy(engine):

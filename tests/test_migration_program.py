@@ -30,7 +30,8 @@ def test_the_program_takes_a_legacy_table_over_and_says_what_it_did(empty_databa
     assert dry.returncode == 0, dry.stderr
     assert "jobqueue_ready" in dry.stdout
     first, second = migrate(tmp_path, empty_database_url), migrate(tmp_path, empty_database_url)
-    assert (first.returncode, first.stdout) == (0, f"schema\t{head()}\tupgraded from legacy\n"), first.stderr
+    said = f"schema\t{head()}\tupgraded from legacy\njobs\t30 taken over\t12 pending\t6 completed\t6 failed\t6 cancelled\n"
+    assert (first.returncode, first.stdout) == (0, said), first.stderr
     assert (second.returncode, second.stdout, second.stderr) == (0, f"schema\t{head()}\tunchanged\n", "")
     check(engine)
     assert len(rows(engine)) == 30

@@ -16,7 +16,9 @@ from .problems import Exit, Problem, usage
 from .tree import run
 
 if TYPE_CHECKING:
-    from backends import Status
+    from sqlalchemy import Engine
+
+    from backends import CannotTakeOver, Status
 
 app = typer.Typer(
     name="migrate_job_queue.py",
@@ -60,15 +62,28 @@ def migrate(
                 return Exit.OK
             done = migrate(engine, reading, say=output.say)
         except CannotTakeOver as error:
-            raise refused(error.problems) from None
+            raise refused(error) from None
+        taken = taken_over(engine) if done.before == "legacy" else []
     output.line("schema", done.after, outcome(done))
+    if taken:
+        output.line("jobs", *taken)
     return Exit.OK
 
 
-def refused(problems: list[str]) -> Problem:
+def taken_over(engine: Engine) -> list[str]:
+    """How many jobs there are now, by status, in words."""
+    from backends import Queue, Status
+
+    counts = Queue(engine).counts()
+    by_status = [(str(status), getattr(counts, status)) for status in Status if status is not Status.RUNNING]
+    return [f"{sum(count for _, count in by_status)} taken over", *(f"{count} {status}" for status, count in by_status)]
+
+
+def refused(error: CannotTakeOver) -> Problem:
     """Every reason why the table cannot be taken over, in one error."""
-    listed = "".join(f"\n  - {each}" for each in problems)
-    what = f"table indexing_jobs cannot be taken over as it is, and nothing was changed:{listed}"
+    listed = "".join(f"\n  - {each}" for each in error.problems)
+    state = "the application wrote on meanwhile; what was done stays done" if error.was_begun else "nothing was changed"
+    what = f"table indexing_jobs cannot be taken over as it is, and {state}:{listed}"
     return Problem("DB-LEGACY", what, "Then: python migrate_job_queue.py", Exit.BAD_CONFIGURATION)
 
 

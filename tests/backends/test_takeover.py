@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from backends import (
     CannotTakeOver,
@@ -193,6 +195,46 @@ def test_values_that_mean_nothing_here_are_refused_until_the_operator_says_what_
     run(legacy, "UPDATE indexing_jobs SET lane = NULL")
     migrate(legacy, Reading(statuses={"zombie": Status.CANCELLED}))
     assert rows(legacy, "id, status")[1] == (6, "cancelled")
+
+
+@on_postgres
+def test_a_status_that_the_application_writes_meanwhile_is_kept_until_the_operator_says_what_it_means(legacy: Engine) -> None:
+    make(legacy, rows=20)
+    left = "INSERT INTO indexing_jobs (id, program_id, user_id, job_type, status, created_at)"
+    run(legacy, "ALTER TABLE indexing_jobs DROP CONSTRAINT indexing_jobs_status_check")
+    written: list[int] = []
+
+    def write(step: str) -> None:
+        number = 1001 + len(written)
+        with contextlib.suppress(IntegrityError):
+            run(legacy, f"{left} VALUES ({number}, 1, 1, 'full_scan', 'paused', now())")
+            written.append(number)
+
+    with pytest.raises(CannotTakeOver, match="status 'paused' of some rows has no known meaning") as refused:
+        migrate(legacy, say=write)
+    assert refused.value.was_begun
+    assert len(written) > 2
+    assert [row[0] for row in rows(legacy, "status")][-len(written):] == ["paused"] * len(written)
+    with pytest.raises(CannotTakeOver):
+        migrate(legacy)
+    migrate(legacy, Reading(statuses={"paused": Status.FAILED}))
+    assert Queue(legacy).counts().failed == 4 + len(written)
+
+
+@on_sqlite
+def test_a_table_and_columns_whose_names_are_written_in_another_case_are_taken_over(legacy: Engine) -> None:
+    run(
+        legacy,
+        "CREATE TABLE Indexing_Jobs (ID INTEGER PRIMARY KEY AUTOINCREMENT, Program_Id INTEGER, Job_Type TEXT, Status TEXT, Note)",
+        "CREATE INDEX ix_note ON INDEXING_JOBS (note)",
+        "INSERT INTO indexing_jobs VALUES (7, 1, 'full_scan', 'running', 'kept'), (9, 1, 'full_scan', 'done', '')",
+        "DELETE FROM indexing_jobs WHERE id = 9",
+    )
+    migrate(legacy)
+    check(legacy)
+    assert rows(legacy, "id, program_id, job_type, status, note") == [(7, 1, "full_scan", "pending", "kept")]
+    assert Queue(legacy).enqueue([NewJob("full_scan", program_id=1)]) == [10]
+    assert "ix_note" in [index["name"] for index in inspect(legacy).get_indexes("indexing_jobs")]
 
 
 def test_a_dry_run_prints_the_sql_and_changes_nothing(legacy: Engine) -> None:
