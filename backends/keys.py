@@ -106,16 +106,29 @@ class Keyring:
     def _own_file(self) -> Path | None:
         return Path(f"{self._database}.key") if self._database else None
 
+    @property
+    def _is_unmade(self) -> bool:
+        """Whether the key file beside a SQLite database counts, and nobody has needed it yet."""
+        file = None if self.keys_in_environment else self.file
+        return file is not None and file == self._own_file and not file.exists()
+
     def ring(self) -> Ring:
-        """The keys as they are now; beside a SQLite database a file is made at first need. Raises `KeyProblem`."""
+        """The keys to encrypt with; beside a SQLite database a file is made at first need. Raises `KeyProblem`."""
+        if self._is_unmade and self.file and self._database:
+            _make(self.file, self._database)
+        return self._as_it_is()
+
+    def look(self) -> Ring | None:
+        """The keys as they are, for who only reads: makes nothing. None: the first need makes one. Raises `KeyProblem`."""
+        return None if self._is_unmade else self._as_it_is()
+
+    def _as_it_is(self) -> Ring:
         if keys := self.keys_in_environment:
             texts = [each.strip() for each in keys.split(",") if each.strip()]
             return self._remembered(keys, lambda: Ring(texts, ENVIRONMENT_KEYS))
         file = self.file
         if file is None:
             raise KeyProblem(f"there is no key to encrypt secrets with; {_HOW_TO}")
-        if file == self._own_file and self._database and not file.exists():
-            _make(file, self._database)
         return self._remembered(_version(file), lambda: Ring.of_text(_read(file), str(file)))
 
     def seal(self, value: str, row: Sequence[object]) -> tuple[str, str]:
@@ -139,14 +152,18 @@ class Keyring:
         return plain.decode("utf-8", "surrogatepass")
 
     def _key(self, key_id: str) -> Key:
-        found = self.ring().keys.get(key_id)
+        found = self._held(key_id)
         if found is None:
             self._version = None
-            found = self.ring().keys.get(key_id)
+            found = self._held(key_id)
         if found is None:
             place = ENVIRONMENT_KEYS if self.keys_in_environment else self.file
             raise KeyProblem(f"a secret lies under key {key_id}, which {place} does not hold; add that key there as an older one")
         return found
+
+    def _held(self, key_id: str) -> Key | None:
+        ring = self.look()
+        return ring.keys.get(key_id) if ring else None
 
     def _remembered(self, version: object, read: Callable[[], Ring]) -> Ring:
         if self._ring is None or self._version != version:

@@ -17,7 +17,7 @@ from .job import FINAL, Status
 from .pages import oldest_pending
 from .scope import EVERYTHING, Scope
 from .secrets import problem_of_key
-from .tables import indexing_jobs, job_attempts, lanes, now
+from .tables import indexing_jobs, job_attempts, lanes
 from .views import AttemptView, JobView, show_jobs, view
 
 job = indexing_jobs.c
@@ -75,13 +75,14 @@ def _mine(program: Any, program_id: int | None, scope: Scope) -> Any:
 def why(connection: Connection, job_id: int, alive_within: float, scope: Scope = EVERYTHING) -> list[str] | None:
     """What a job is waiting for, in sentences; None when there is no such job within the scope.
 
-    Nothing in them tells of a job outside the scope, even one that is in the way.
+    They stay the same while nothing happens, whatever the clock says. Nothing in them tells of a job outside the scope, even
+    one that is in the way.
     """
     columns = (job.id, job.status, job.job_type, job.lane, job.ready_at, job.waits_for, job.scheduled_at, job.locked_by,
                job.locked_at, job.started_at, job.priority, job.created_at, job.error_message, job.retry_count,
                job.max_retries, job.cancel_requested_at, job.completed_at)
     mine = job.id == job_id, scope.holds_for(job.program_id)
-    row = connection.execute(select(*columns, now().label("clock")).where(*mine)).first()
+    row = connection.execute(select(*columns).where(*mine)).first()
     if row is None:
         return None
     if row.status == Status.RUNNING:
@@ -109,23 +110,25 @@ def _why_pending(connection: Connection, row: AnyRow, scope: Scope) -> list[str]
         ).scalar_one()
         return [f"ready; {ahead if ahead < 1000 else '1000 or more'} jobs ahead of it"]
     if row.waits_for == "time":
-        left = (row.scheduled_at - row.clock).total_seconds()
-        return [f"due at {_time(row.scheduled_at)}, in {max(0.0, left):.0f} s"]
+        return [f"due at {_time(row.scheduled_at)}"]
     if row.waits_for == "lane":
         return [_why_in_lane(connection, row, scope)]
     if row.waits_for == "handler":
         return [f"no supervisor has ever served job type {row.job_type!r}; add it to job_types in jobqueue.yaml"]
     if row.waits_for == "key":
-        return [_why_without_key(connection)]
+        return [_why_without_key(connection, scope)]
     if row.waits_for == "name":
         return [f"its job type's name is longer than {LONGEST_NAME} characters, which no handler has"]
     return ["not yet examined; maintenance of any running supervisor does that within its poll_interval"]
 
 
-def _why_without_key(connection: Connection) -> str:
-    problem = problem_of_key(connection)
+def _why_without_key(connection: Connection, scope: Scope) -> str:
+    """Which key file is at fault is for who may mend it."""
+    problem = problem_of_key(connection, making=False)
     if problem is None:
-        return "its parameters held a secret that nothing could encrypt; there is a key now, and it will be examined anew"
+        return "its parameters held a secret that nothing could encrypt when it was examined; it will be examined anew"
+    if scope != EVERYTHING:
+        return "its parameters hold a secret, and it does not run before an administrator has given the installation a key"
     return f"its parameters hold a secret, and it does not run before that is encrypted: {problem}"
 
 

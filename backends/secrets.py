@@ -95,10 +95,10 @@ def keys_in_want(connection: Connection) -> str | None:
     """Why secrets that there are cannot be decrypted, in words; None when every key they lie under is at hand."""
     used = set(connection.execute(select(secret.key_id).distinct()).scalars())
     try:
-        known = keyring_of(connection).ring().keys if used else {}
+        ring = keyring_of(connection).look() if used else None
     except KeyProblem as problem:
         return str(problem)
-    missing = sorted(used - set(known))
+    missing = sorted(used - set(ring.keys if ring else ()))
     return f"secrets lie under keys that are not at hand: {', '.join(missing)}; add them as older ones" if missing else None
 
 
@@ -155,10 +155,11 @@ def keep_for_jobs(connection: Connection, taken: Mapping[int, Mapping[str, str]]
         connection.execute(update(indexing_jobs).where(job.id.in_(list(taken))).values(holds_secrets=True))
 
 
-def problem_of_key(connection: Connection) -> str | None:
-    """Why no secret can be encrypted now, in words; None when one can."""
+def problem_of_key(connection: Connection, *, making: bool) -> str | None:
+    """Why no secret can be encrypted now, in words; None when one can. `making`: make the first key where that is usual."""
+    keyring = keyring_of(connection)
     try:
-        keyring_of(connection).ring()
+        keyring.ring() if making else keyring.look()
     except KeyProblem as problem:
         return str(problem)
     return None

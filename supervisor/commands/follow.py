@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from . import output
 from .opening import Opened
 from .problems import Exit, Problem
-from .wording import how_far
+from .wording import how_far, sentences
 
 if TYPE_CHECKING:
     from backends import JobView
@@ -90,7 +90,7 @@ def _lines() -> Iterator[Show]:
 
     def show(job: JobView, reasons: list[str]) -> None:
         nonlocal said
-        words = (job.id, job.status, how_far(job), " ".join(reasons) or job.error_message or job.progress_message)
+        words = (job.id, job.status, how_far(job), sentences(reasons) or job.error_message or job.progress_message)
         if words != said:
             said = words
             output.line(*words)
@@ -108,7 +108,7 @@ def _bar() -> Iterator[Show]:
         task = progress.add_task("", total=None)
 
         def show(job: JobView, reasons: list[str]) -> None:
-            words = output.plain(" ".join([f"job {job.id} {job.status}", *reasons, job.progress_message or ""]).strip())
+            words = output.plain(" ".join([f"job {job.id} {job.status}", sentences(reasons), job.progress_message or ""]).strip())
             progress.update(task, description=words, completed=job.processed_files, total=job.total_files or None)
 
         yield show

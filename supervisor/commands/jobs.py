@@ -14,7 +14,7 @@ from .enqueue import enqueue
 from .opening import Opened, open_queue
 from .options import AsJson, ConfigFile, JobId, JobIds, Reason, small
 from .problems import Exit, Problem, did_you_mean, usage
-from .wording import how_far, when
+from .wording import how_far, sentences, when
 
 if TYPE_CHECKING:
     from backends import AttemptView, JobView, Queue, Status
@@ -117,7 +117,7 @@ def show(job_id: JobId, as_json: AsJson = False, config: ConfigFile = None) -> i
             job.as_dict() | {"attempts": [attempt.as_dict() for attempt in attempts], "waits_for": waits_for}
         )
         return Exit.OK
-    output.fields(job.as_dict() | ({"waits_for": " ".join(waits_for)} if waits_for else {}))
+    output.fields(job.as_dict() | ({"waits_for": sentences(waits_for)} if waits_for else {}))
     for attempt in attempts:
         output.line(*_attempt_words(attempt))
     return Exit.OK

@@ -79,6 +79,11 @@ def _refuse_constant(word: str) -> Any:
     raise ValueError(f"{word} is not JSON")
 
 
+def sentences(reasons: Sequence[str]) -> str:
+    """What a job waits for, on one line."""
+    return "; ".join(reasons)
+
+
 def how_far(job: JobView) -> str:
     """A job's progress: `3/10 30%`, `3` when the total is unknown, `-` before anything was done."""
     if job.total_files:

@@ -33,7 +33,7 @@ from backends.extraction import UNREADABLE, WHOLE, names_a_secret, part, part_te
 from backends.job import Job
 from backends.tables import indexing_jobs, secrets
 from tests.backends.conftest import TYPES
-from tests.backends.scene import DONE, change, claim_one, foreign_engine, insert_raw, row
+from tests.backends.scene import DONE, change, claim_one, foreign_engine, insert_raw, member, row
 
 MARK = "ya29.the-mark"
 
@@ -277,7 +277,11 @@ def test_without_a_key_a_job_with_a_token_waits_and_holds_up_nobody(keyless: Que
     assert "does not run before that is encrypted: the key file" in sentence
     assert "supervisor secrets new-key" in sentence
     assert MARK not in str(keyless.get(waiting))
+    for told in keyless.why(waiting, scope=member(keyless.engine, 1)) or ():
+        assert str(tmp_path) not in told
+        assert "key file" not in told
     add_key(tmp_path / "later")
+    assert "it will be examined anew" in " ".join(keyless.why(waiting) or ())
     assert keyless.admit() == 1
     assert not is_anywhere(keyless)
     assert [each.id for each in keyless.claim("t:2", ("quick",), 5)] == [waiting]

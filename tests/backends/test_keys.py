@@ -27,6 +27,18 @@ def key_file(path: Path, *keys: str) -> Path:
     return path
 
 
+def test_looking_makes_no_key_and_the_first_need_does(tmp_path: Path) -> None:
+    database = tmp_path / "queue.db"
+    database.touch()
+    keyring, file = Keyring(database=database), tmp_path / "queue.db.key"
+    assert keyring.look() is None
+    with pytest.raises(KeyProblem, match=f"lies under key lost, which {file} does not hold"):
+        keyring.open("lost", "AAAA", ROW)
+    assert not file.exists()
+    assert keyring.ring() is keyring.look()
+    assert file.exists()
+
+
 def test_what_is_sealed_opens_for_its_own_row_only(tmp_path: Path) -> None:
     ring = Keyring(key_file(tmp_path / "keys", new_key()))
     key_id, sealed = ring.seal("ya29.très \ud800", ROW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -44,8 +45,7 @@ def test_a_job_due_later_is_told_when(served: Queue) -> None:
     (job_id,) = served.enqueue([NewJob("quick", 1, scheduled_at=datetime.now(UTC) + timedelta(minutes=10))])
     served.admit()
     sentence = _first(served, job_id)
-    assert sentence.startswith("due at 20")
-    assert sentence.endswith((" in 600 s", " in 599 s"))
+    assert re.fullmatch(r"due at 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", sentence)
 
 
 def test_a_job_behind_its_lane_is_told_who_holds_it(served: Queue) -> None:

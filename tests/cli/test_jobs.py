@@ -141,7 +141,8 @@ def test_why_says_what_a_job_waits_for(supervisor: Place) -> None:
     assert "no supervisor is running" in supervisor("jobs", "why", job).out
     answer = supervisor("jobs", "why", job, "--json").json
     assert answer["id"] == job
-    assert answer["reasons"]
+    assert len(answer["reasons"]) == 2
+    assert dict(supervisor("jobs", "show", job).rows)["waits_for"] == "; ".join(answer["reasons"])
 
 
 @on_sqlite

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -210,6 +211,13 @@ def test_whatever_others_have_put_into_a_row_can_be_looked_at(served: Served, en
         answer = served.client.get(path)
         assert answer.status_code == 200, answer.text
         json.loads(answer.content, parse_constant=refuse)
+
+
+def test_looking_at_a_job_that_waits_for_a_key_makes_none(served: Served, engine: Engine, tmp_path: Path) -> None:
+    waiting = insert_raw(engine, job_parameters='{"access_token": "ya29.marked"}')
+    change(engine, waiting, waits_for="key")
+    assert served.client.get(f"/job-queue/jobs/1/{waiting}").json()["waits_for"]
+    assert list(tmp_path.glob("*.key*")) == []
 
 
 def test_what_is_shown_of_a_row_is_every_column_that_is_public(served: Served, queue: Queue) -> None:
