@@ -6,15 +6,17 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import conninfo, errors, sql
-from psycopg.abc import PQGen
+from psycopg import adapt, conninfo, errors, sql
+from psycopg.abc import AdaptContext, Buffer, PQGen
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
+from .column_types import EARLIEST, LATEST, within_reach
 from .connections import BadDatabaseUrl, refuse_inherited, remember
 from .job import DatabaseUnavailable
 
@@ -69,6 +71,24 @@ class BoundedConnection(psycopg.Connection[Any]):
         """Nothing to let go of: every further use is refused by `wait`."""
 
 
+class NearestTime(adapt.Loader):
+    """Reads times; those that Python cannot hold (infinity, years before 1 and after 9999) as the nearest that it can."""
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        super().__init__(oid, context)
+        drivers = psycopg.adapters.get_loader(oid, self.format)
+        assert drivers is not None
+        self._read = drivers(oid, context).load
+
+    def load(self, data: Buffer) -> datetime:
+        """The time that the server's text means."""
+        try:
+            return within_reach(self._read(data))
+        except psycopg.DataError:
+            text = bytes(data)
+            return EARLIEST if text.startswith(b"-") or text.endswith(b"BC") else LATEST
+
+
 def make_engine(
     url: str, *, pooler: str, statement_timeout: float, connect_timeout: float, pool_size: int, application_name: str
 ) -> Engine:
@@ -95,6 +115,7 @@ def make_engine(
         connection = BoundedConnection.connect(**arguments)
         connection.deadline = statement_timeout + MARGIN
         connection.pooled = pooled
+        connection.adapters.register_loader("timestamptz", NearestTime)
         return connection
 
     def returned(connection: BoundedConnection | None, record: Any) -> None:

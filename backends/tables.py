@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -15,7 +13,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKey,
     Index,
     Integer,
@@ -26,65 +23,11 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import Float, TypeDecorator, TypeEngine
+from sqlalchemy.types import Float
 
-
-def moment_text(moment: datetime) -> str:
-    """An aware datetime in the one text form kept on SQLite: UTC, microseconds, sortable as text."""
-    return moment.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
-
-
-class Moment(TypeDecorator[datetime]):
-    """A point in time: `TIMESTAMP WITH TIME ZONE` on Postgres, sortable UTC text on SQLite; always aware in Python."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name == "sqlite":
-            return dialect.type_descriptor(String(32))
-        return dialect.type_descriptor(DateTime(timezone=True))
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"{value!r} has no time zone; pass an aware datetime")
-        return moment_text(value) if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None or isinstance(value, datetime):
-            return value
-        return _moment_of(value)
-
-
-@lru_cache(256)
-def _moment_of(text: str) -> datetime:
-    """The rows of one statement mostly have the same moments, and this is asked for each of them."""
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-class now(FunctionElement[datetime]):
-    """The database's own clock as a `Moment`: never the transaction's start, never a client's clock."""
-
-    type = Moment()
-    inherit_cache = True
-
-
-@compiles(now, "postgresql")
-def _postgres_clock(element: now, compiler: SQLCompiler, **kw: Any) -> str:
-    return "clock_timestamp()"
-
-
-@compiles(now, "sqlite")
-def _sqlite_clock(element: now, compiler: SQLCompiler, **kw: Any) -> str:
-    return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000+00:00')"
-
+from .column_types import Moment as Moment
+from .column_types import moment_text as moment_text
+from .column_types import now as now
 
 metadata = MetaData()
 
