@@ -11,10 +11,10 @@ import sys
 import uvicorn
 from setproctitle import setproctitle
 
-from config import ConfigError, find_config, load, set_up_logs
-from workers import scrub
+from config import ConfigError, Logging, find_config, load
 
 from .api import api_app
+from .http.server_logs import log_as_said
 
 LEAVE_WITHIN = 5
 """Seconds that requests under way may take once the supervisor says that it is time to go."""
@@ -51,9 +51,8 @@ def _set_up_logs() -> None:
     try:
         logging = load(find_config(None)).settings.logging
     except ConfigError:
-        set_up_logs("INFO", scrub=scrub)
-    else:
-        set_up_logs(logging.level, logging.format, logging.file, scrub)
+        logging = Logging()
+    log_as_said(logging)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -19,41 +20,58 @@ FIRST = ("ts", "level", "event", "logger")
 """The keys that every JSON line has; `ts` is UTC in ISO 8601."""
 
 Scrub = Callable[[str], str]
+STANDARD_ERROR = 2
 
 
 class SharedFile(logging.Handler):
     """Appends to a file; past `most_bytes` it is renamed to `.1`, `.2` ..., by whichever process comes first.
 
     Safe for many processes: lines are appended with one write, and the renaming happens under a lock on a neighbour file.
+    Raises `OSError` when it cannot be opened. What becomes impossible later costs no line: a file that cannot be renamed grows,
+    and what cannot be written goes to standard error.
     """
 
     def __init__(self, path: Path, most_bytes: int = 20_000_000, keep: int = 5) -> None:
         super().__init__()
         self._path, self._most_bytes, self._keep = path, most_bytes, keep
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._has_complained = False
         self._file = self._open()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append one line."""
         try:
-            self._follow()
-            os.write(self._file, self.format(record).encode(errors="replace") + b"\n")
+            line = self.format(record).encode(errors="replace") + b"\n"
         except Exception:
             self.handleError(record)
+            return
+        try:
+            self._follow()
+            os.write(self._file, line)
+            self._has_complained = False
+        except OSError as error:
+            self._complain(error, line)
+
+    def _complain(self, error: OSError, line: bytes) -> None:
+        said = f"log file {self._path}: {error.strerror}; its lines go to standard error until it can be written\n".encode()
+        with contextlib.suppress(OSError):
+            os.write(STANDARD_ERROR, line if self._has_complained else said + line)
+            self._has_complained = True
 
     def _open(self) -> int:
+        with contextlib.suppress(FileExistsError):  # opening says better what is wrong with a folder that is none
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
 
     def _follow(self) -> None:
-        """Keep to the file of that name, whoever renamed it, and rename it when it is full."""
+        """Keep to the file of that name, whoever renamed or removed it, and rename it when it is full."""
         if self._is_full():
-            with open(f"{self._path}.lock", "a") as lock:
+            with contextlib.suppress(OSError), open(f"{self._path}.lock", "a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if self._is_full():
                     self._rename()
         if not self._is_current():
-            os.close(self._file)
-            self._file = self._open()
+            former, self._file = self._file, self._open()
+            os.close(former)
 
     def _is_full(self) -> bool:
         found = self._found()
@@ -66,7 +84,7 @@ class SharedFile(logging.Handler):
     def _found(self) -> os.stat_result | None:
         try:
             return self._path.stat()
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def _rename(self) -> None:
@@ -84,7 +102,7 @@ def set_up_logs(
 
     `form` is `console`, `json`, or `auto`: console on a terminal, JSON elsewhere. Values under names of secrets, and texts
     that look like credentials, are masked; `scrub` gets each whole line, tracebacks included, and returns what is written.
-    `to_console`: to standard error even if there is a file.
+    `to_console`: to standard error even if there is a file. Raises `OSError` when the file cannot be opened.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -14,7 +14,7 @@ from random import Random
 
 from setproctitle import setproctitle
 
-from config import ConfigError, Loaded, Owners, handler_problem, load, set_up_logs
+from config import ConfigError, Loaded, Owners, Settings, handler_problem, load, set_up_logs
 from workers import boot_time, scrub
 
 from . import plan
@@ -77,7 +77,7 @@ def run(
     """
     settings = loaded.settings
     file = log_file or settings.logging.file
-    set_up_logs(settings.logging.level, settings.logging.format, file, scrub, log_to_console)
+    _set_up_logs(settings, file, log_to_console)
     setproctitle("jobqueue: supervisor")
     nursery = Nursery()
     directory = _hold(run_dir or settings.run_dir, nursery, while_owned)
@@ -92,6 +92,14 @@ def run(
         directory.leave()
     tell(SupervisorStopped(code))
     return code
+
+
+def _set_up_logs(settings: Settings, file: Path | None, to_console: bool) -> None:
+    try:
+        set_up_logs(settings.logging.level, settings.logging.format, file, scrub, to_console)
+    except OSError as error:
+        said = f"cannot write the log file {file}: {error.strerror}; set logging.file to a file that this user may write"
+        raise ProblemAtStart(said, NOT_PERMITTED, "LOG-FILE") from None
 
 
 def _supervise(

@@ -5,11 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import structlog
 from uvicorn.logging import ColourizedFormatter
 
 from config import ConfigError, Logging, set_up_logs
+from workers import scrub
 
+log = structlog.get_logger("jobqueue.api")
 OURS_NOW = ("uvicorn", "uvicorn.error", "uvicorn.asgi")
+
+
+def log_as_said(wanted: Logging) -> None:
+    """Log as `logging:` says; to standard error when its file cannot be written, for the API starts all the same."""
+    try:
+        set_up_logs(wanted.level, wanted.format, wanted.file, scrub)
+    except OSError as error:
+        set_up_logs(wanted.level, wanted.format, None, scrub)
+        log.error("logs.file_not_used", file=str(wanted.file), reason=error.strerror)
 
 
 def adopt_server_logs(said: Callable[[], Logging]) -> None:
@@ -25,7 +37,7 @@ def adopt_server_logs(said: Callable[[], Logging]) -> None:
         wanted = said()
     except ConfigError:  # the API starts all the same, and answers what is wrong
         wanted = Logging()
-    set_up_logs(wanted.level, wanted.format, wanted.file)
+    log_as_said(wanted)
     for name in OURS_NOW:
         each = logging.getLogger(name)
         each.handlers.clear()

@@ -56,6 +56,7 @@ ERRORS = {
     "RESTART-ASKED": "Another `supervisor restart` waits for the same supervisor.",
     "RESTART-FAILED": "The supervisor ended and did not start again; its log says why.",
     "RESTART-TIMEOUT": "The supervisor was asked to restart and is not up again, yet.",
+    "LOG-FILE": "The log file may not be written, or is none.",
     "RUN-DIR": "The run directory may not be read or written.",
     "SIGNAL-PERMISSION": "The supervisor belongs to another user.",
     "START": "The supervisor could not start; the message says why.",

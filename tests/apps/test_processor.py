@@ -152,6 +152,15 @@ def test_the_api_starts_without_a_usable_configuration_and_the_processor_follows
 
 
 @on_sqlite
+def test_the_api_starts_without_a_usable_log_file_and_says_so(embed: Embed, tmp_path: Path) -> None:
+    scene = embed(workers=1, logging={"file": str(tmp_path)})
+    scene.launch()
+    eventually(lambda: scene.events("logs.file_not_used") and scene.events("processor.lost"), within=UP_WITHIN)
+    assert "Traceback" not in scene.log.read_text()
+    assert f"cannot write the log file {tmp_path}: Is a directory" in scene.log.read_text()
+
+
+@on_sqlite
 def test_an_operators_supervisor_rests_when_the_api_says_so_and_outlives_it(embed: Embed) -> None:
     scene = embed(workers=1)
     scene.write_config()

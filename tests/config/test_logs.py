@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,56 @@ except ValueError:
     assert (lines[0]["access_token"], lines[0]["n_tokens"]) == ("***", 3)
     assert lines[2]["a"] == "*** and more"
     assert "ValueError: *** and ***" in lines[3]["exception"]
+
+
+WRITES = """
+import logging, sys
+from pathlib import Path
+from config import set_up_logs
+set_up_logs("INFO", "json", Path(sys.argv[1]))
+log = logging.getLogger("jobqueue.x")
+"""
+
+
+def written(code: str, file: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program that logs to the file."""
+    return subprocess.run(
+        [sys.executable, "-c", WRITES + code, str(file)], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+    )
+
+
+def test_on_a_full_disk_lines_go_to_standard_error_and_that_is_said_once() -> None:
+    done = written("log.info('first')\nlog.info('second')", Path("/dev/full"))
+    said, *lines = done.stderr.splitlines()
+    assert said == "log file /dev/full: No space left on device; its lines go to standard error until it can be written"
+    assert [json.loads(line)["event"] for line in lines] == ["first", "second"]
+
+
+def test_a_file_that_cannot_be_renamed_is_written_on(tmp_path: Path) -> None:
+    (tmp_path / "log.1").mkdir()
+    (tmp_path / "log.1" / "full").touch()
+    handler = SharedFile(tmp_path / "log", most_bytes=10, keep=1)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(3):
+        handler.handle(logging.LogRecord("n", 20, "", 0, f"line {number:05}", (), None))
+    assert (tmp_path / "log").read_text() == "line 00000\nline 00001\nline 00002\n"
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_folder_that_was_removed_comes_back_and_one_that_cannot_costs_no_line(tmp_path: Path) -> None:
+    code = """
+import os, shutil
+file = Path(sys.argv[1])
+log.info("first")
+shutil.rmtree(file.parent)
+log.info("second")
+shutil.rmtree(file.parent)
+file.parent.touch()
+log.info("third")
+with open(os.devnull) as other:
+    log.info("fourth")
+"""
+    done = written(code, tmp_path / "folder" / "log")
+    said, *lines = done.stderr.splitlines()
+    assert "Not a directory; its lines go to standard error" in said
+    assert [json.loads(line)["event"] for line in lines] == ["third", "fourth"]

@@ -127,6 +127,18 @@ def test_what_keeps_it_from_starting_is_said_at_the_terminal_with_its_exit_code(
 
 
 @on_sqlite
+@pytest.mark.parametrize("options", [["--daemon"], []])
+def test_a_log_file_that_cannot_be_written_is_said_with_what_to_set(desk: Desk, options: list[str]) -> None:
+    (desk.folder / "job_processor.log").mkdir()
+    ran = desk.run(*options)
+    assert ran.returncode == 77
+    assert ran.stderr == (
+        f"error[LOG-FILE] cannot write the log file {desk.folder}/job_processor.log: Is a directory;"
+        " set logging.file to a file that this user may write\n"
+    )
+
+
+@on_sqlite
 def test_a_detached_processor_has_no_terminal_and_a_session_of_its_own(desk: Desk) -> None:
     desk.run("--process-id", "away", "--daemon")
     pid = running_pid(desk.run_dir("away"))
