@@ -65,7 +65,7 @@ def admit(connection: Connection, limit: int) -> int:
 def admit_with_key(connection: Connection, limit: int) -> int:
     """Examine at most `limit` jobs that waited for a key to encrypt their secrets; returns how many became ready."""
     rows = _locked(connection, waits_for("key"), job.id, limit)
-    return _place(connection, rows) if rows and problem_of_key(connection, making=True) is None else 0
+    return _place(connection, rows) if rows and problem_of_key(connection) is None else 0
 
 
 def _locked(connection: Connection, where: Any, first: Any, limit: int) -> list[AnyRow]:

@@ -14,9 +14,8 @@ from sqlalchemy.types import String
 from .dialects import AnyRow, insert_for, one_writer
 from .extraction import may_hold_secrets, part
 from .job import BadParameters, NewJob
-from .keys import keyring_of
 from .parameters import parameters_text
-from .secrets import keep_for_jobs
+from .secrets import keep_for_jobs, keyring_to_seal
 from .tables import Moment, indexing_jobs, job_types, now
 
 LONGEST_TEXT = {"job_type": 500, "folder_id": 10_000, "unique_key": 500}
@@ -55,7 +54,7 @@ class Insertion:
     def insert(self, connection: Connection) -> list[int]:
         """Insert them, and return their ids in order. Raises `KeyProblem` before anything is inserted."""
         if self._secrets:
-            keyring_of(connection).ring()
+            keyring_to_seal(connection)
         ids = self._insert(connection)
         if self._secrets:
             keep_for_jobs(connection, {ids[i]: found for i, found in self._secrets.items() if i not in self.repeated})

@@ -27,6 +27,9 @@ _HOW_TO = (
 )
 
 
+_RESTORE = "restore it from your backup or, if no secret was ever kept, " + _HOW_TO
+
+
 class KeyProblem(Exception):
     """A secret cannot be encrypted or read; the message says which key is at fault and what to do, never the secret."""
 
@@ -41,7 +44,7 @@ def add_key(file: Path) -> str:
 
     Raises `KeyProblem`.
     """
-    before = ""
+    file, before = Path(os.path.realpath(file)), ""
     if file.exists():
         _version(file)
         before = _read(file)
@@ -60,7 +63,7 @@ class Key:
         except ValueError:
             raw = b""
         if len(raw) != KEY_BYTES:
-            raise KeyProblem(f"{place} holds something that is not a key (32 bytes in base64url); {_HOW_TO}")
+            raise KeyProblem(f"{place} holds something that is not a key (32 bytes in base64url); {_RESTORE}")
         self.id = hashlib.sha256(b"jobqueue key id\0" + raw).hexdigest()[:16]
         self.cipher = AESGCM(raw)
 
@@ -71,7 +74,7 @@ class Ring:
     def __init__(self, texts: Sequence[str], place: str) -> None:
         self.keys = {key.id: key for key in [Key(text, place) for text in texts]}
         if not self.keys:
-            raise KeyProblem(f"{place} holds no key; {_HOW_TO}")
+            raise KeyProblem(f"{place} holds no key; {_RESTORE}")
         self.newest = next(iter(self.keys.values()))
 
     @classmethod
@@ -103,26 +106,38 @@ class Keyring:
         return self._environment.get(ENVIRONMENT_KEYS, "").strip()
 
     @property
+    def place(self) -> str:
+        """Where the keys are looked for, in words."""
+        if not self.keys_in_environment:
+            return str(self.file or "the configuration")
+        return f"{ENVIRONMENT_KEYS} (which goes before {self.file})" if self.file else ENVIRONMENT_KEYS
+
+    @property
     def _own_file(self) -> Path | None:
         return Path(f"{self._database}.key") if self._database else None
 
     @property
-    def _is_unmade(self) -> bool:
-        """Whether the key file beside a SQLite database counts, and nobody has needed it yet."""
+    def can_be_made(self) -> bool:
+        """Whether the keys should stand beside a SQLite database, and are not there: only such a file is made at first need."""
         file = None if self.keys_in_environment else self.file
-        return file is not None and file == self._own_file and not file.exists()
+        return file is not None and file == self._own_file and not os.path.lexists(file)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether anybody said where the keys are, or they are where they are made."""
+        return bool(self.keys_in_environment or self.file) and not self.can_be_made
+
+    def make(self) -> None:
+        """Make the file that `can_be_made`, with a first key. The caller sees to it that no secret lies under a former one.
+
+        Processes that do this at once agree on one key. Raises `KeyProblem`.
+        """
+        assert self._own_file is not None
+        assert self._database is not None
+        _make(self._own_file, self._database)
 
     def ring(self) -> Ring:
-        """The keys to encrypt with; beside a SQLite database a file is made at first need. Raises `KeyProblem`."""
-        if self._is_unmade and self.file and self._database:
-            _make(self.file, self._database)
-        return self._as_it_is()
-
-    def look(self) -> Ring | None:
-        """The keys as they are, for who only reads: makes nothing. None: the first need makes one. Raises `KeyProblem`."""
-        return None if self._is_unmade else self._as_it_is()
-
-    def _as_it_is(self) -> Ring:
+        """The keys as they are now; none is ever made here. Raises `KeyProblem`."""
         if keys := self.keys_in_environment:
             texts = [each.strip() for each in keys.split(",") if each.strip()]
             return self._remembered(keys, lambda: Ring(texts, ENVIRONMENT_KEYS))
@@ -152,18 +167,14 @@ class Keyring:
         return plain.decode("utf-8", "surrogatepass")
 
     def _key(self, key_id: str) -> Key:
-        found = self._held(key_id)
+        found = self.ring().keys.get(key_id)
         if found is None:
             self._version = None
-            found = self._held(key_id)
+            found = self.ring().keys.get(key_id)
         if found is None:
-            place = ENVIRONMENT_KEYS if self.keys_in_environment else self.file
-            raise KeyProblem(f"a secret lies under key {key_id}, which {place} does not hold; add that key there as an older one")
+            what = f"a secret lies under key {key_id}, which {self.place} does not hold"
+            raise KeyProblem(f"{what}; add that key there as an older one")
         return found
-
-    def _held(self, key_id: str) -> Key | None:
-        ring = self.look()
-        return ring.keys.get(key_id) if ring else None
 
     def _remembered(self, version: object, read: Callable[[], Ring]) -> Ring:
         if self._ring is None or self._version != version:
@@ -232,7 +243,9 @@ def _version(file: Path) -> object:
     try:
         found = file.stat()
     except OSError as error:
-        raise KeyProblem(f"the key file {file} cannot be read: {error.strerror}; {_HOW_TO}") from None
+        raise _not_read(file, error) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise KeyProblem(f"the key file {file} is not a file but a folder or device; name a file with a key on each line")
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise KeyProblem(f"others can read the key file {file}; run: chmod 600 {file}")
     return found.st_ino, found.st_mtime_ns, found.st_size
@@ -242,7 +255,13 @@ def _read(file: Path) -> str:
     try:
         return file.read_text("ascii", "replace")
     except OSError as error:
-        raise KeyProblem(f"the key file {file} cannot be read: {error.strerror}; {_HOW_TO}") from None
+        raise _not_read(file, error) from None
+
+
+def _not_read(file: Path, error: OSError) -> KeyProblem:
+    mine = f"run this as the user whom it belongs to, or make it that of uid {os.geteuid()}"
+    fix = mine if isinstance(error, PermissionError) else _RESTORE
+    return KeyProblem(f"the key file {file} cannot be read: {error.strerror}; {fix}")
 
 
 def _bound_to(row: Sequence[object], key_id: str) -> bytes:

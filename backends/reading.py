@@ -124,7 +124,7 @@ def _why_pending(connection: Connection, row: AnyRow, scope: Scope) -> list[str]
 
 def _why_without_key(connection: Connection, scope: Scope) -> str:
     """Which key file is at fault is for who may mend it."""
-    problem = problem_of_key(connection, making=False)
+    problem = problem_of_key(connection)
     if problem is None:
         return "its parameters held a secret that nothing could encrypt when it was examined; it will be examined anew"
     if scope != EVERYTHING:

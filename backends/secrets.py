@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, delete, exists, select, update
+from sqlalchemy import Select, delete, exists, func, select, update
 from sqlalchemy.engine import Connection, Engine
 
 from .dialects import AnyRow, insert_for
@@ -48,7 +49,7 @@ class SecretView(NamedTuple):
 
 def store_secret(connection: Connection, owner: Owner, owner_id: int, name: str, value: str) -> None:
     """Keep a secret, in place of a former one of that name. Raises `KeyProblem` without a key."""
-    row = _sealed(keyring_of(connection), owner, owner_id, name, value)
+    row = _sealed(keyring_to_seal(connection), owner, owner_id, name, value)
     _hold_job(connection, owner, owner_id)
     _store(connection, [row])
     if owner is Owner.JOB:
@@ -75,6 +76,16 @@ def forget_secrets(connection: Connection, owner: Owner, owner_id: int, name: st
     return gone
 
 
+def forget_under_key(connection: Connection, key_id: str) -> int:
+    """Delete every secret under a key that is lost; returns how many there were."""
+    theirs = secret.key_id == key_id
+    of_jobs = select(secret.owner_id).where(theirs, secret.owner == Owner.JOB.value)
+    others = exists().where(secret.owner == Owner.JOB.value, secret.owner_id == job.id, ~theirs)
+    # The jobs first, as whoever settles them locks them.
+    connection.execute(update(indexing_jobs).where(job.id.in_(of_jobs), ~others).values(holds_secrets=False))
+    return connection.execute(delete(table).where(theirs)).rowcount
+
+
 def secret_names(connection: Connection, owner: Owner, owner_id: int) -> list[str]:
     """The names of the owner's secrets, in order."""
     theirs = select(secret.name).where(secret.owner == owner.value, secret.owner_id == owner_id).order_by(secret.name)
@@ -95,30 +106,56 @@ def keys_in_want(connection: Connection) -> str | None:
     """Why secrets that there are cannot be decrypted, in words; None when every key they lie under is at hand."""
     used = set(connection.execute(select(secret.key_id).distinct()).scalars())
     try:
-        ring = keyring_of(connection).look() if used else None
+        check_keys(connection)
+        known = keyring_of(connection).ring().keys if used else {}
     except KeyProblem as problem:
         return str(problem)
-    missing = sorted(used - set(ring.keys if ring else ()))
+    missing = sorted(used - set(known))
     return f"secrets lie under keys that are not at hand: {', '.join(missing)}; add them as older ones" if missing else None
 
 
-def rotate_secrets(engine: Engine, batch: int = 500) -> int:
-    """Encrypt under the newest key what lies under older ones, `batch` rows in a transaction; returns how many that were.
+class Rotation(NamedTuple):
+    """What a rotation came to: secrets encrypted anew, those left under older keys, and why some cannot be, by their row ids."""
 
-    Nobody needs to stop. What cannot be decrypted is left as it is, and told in a `KeyProblem` when the rest is done.
+    done: int
+    left: int
+    broken: Mapping[int, str]
+
+
+def rotate_secrets(engine: Engine, batch: int = 500, patience: float = 10.0) -> Rotation:
+    """Encrypt under the newest key what lies under older ones, `batch` rows in a transaction.
+
+    Nobody needs to stop: what another transaction holds is come back to, for `patience` seconds, and is `left` then. What
+    cannot be decrypted stays as it is. Raises `KeyProblem` when the keys cannot be used.
     """
-    keyring, after, done = keyring_of(engine), 0, 0
-    broken: list[str] = []
+    keyring, done, until = keyring_of(engine), 0, time.monotonic() + patience
+    broken: dict[int, str] = {}
+    with engine.connect().execution_options(jobqueue_read=True) as connection:
+        check_keys(connection)
+    while keyring.is_named:
+        done += _rotate(engine, keyring, batch, broken)
+        left = _count_older(engine, keyring) - len(broken)
+        if left <= 0 or time.monotonic() > until:
+            return Rotation(done, max(0, left), broken)
+        time.sleep(0.1)
+    return Rotation(0, 0, {})
+
+
+def _rotate(engine: Engine, keyring: Keyring, batch: int, broken: dict[int, str]) -> int:
+    after, done = 0, 0
     while True:
         with engine.begin() as connection:
             rows = _older(connection, keyring.ring().newest.id, after, batch)
             done += _encrypt_anew(connection, keyring, rows, broken)
         if not rows:
-            break
+            return done
         after = rows[-1].id
-    if broken:
-        raise KeyProblem(f"{done} secrets were encrypted anew, {len(broken)} could not be; the first: {broken[0]}")
-    return done
+
+
+def _count_older(engine: Engine, keyring: Keyring) -> int:
+    older = select(func.count()).select_from(table).where(secret.key_id != keyring.ring().newest.id)
+    with engine.connect().execution_options(jobqueue_read=True) as connection:
+        return int(connection.execute(older).scalar_one())
 
 
 def _older(connection: Connection, newest: str, after: int, batch: int) -> list[AnyRow]:
@@ -127,13 +164,13 @@ def _older(connection: Connection, newest: str, after: int, batch: int) -> list[
     return list(connection.execute(older.with_for_update(skip_locked=True)))
 
 
-def _encrypt_anew(connection: Connection, keyring: Keyring, rows: Iterable[AnyRow], broken: list[str]) -> int:
+def _encrypt_anew(connection: Connection, keyring: Keyring, rows: Iterable[AnyRow], broken: dict[int, str]) -> int:
     done = 0
     for row in rows:
         try:
             key_id, sealed = keyring.seal(_opened(keyring, row), _place(row.owner, row.owner_id, row.name))
         except KeyProblem as problem:
-            broken.append(str(problem))
+            broken[row.id] = str(problem)
         else:
             connection.execute(update(table).where(secret.id == row.id).values(key_id=key_id, sealed=sealed))
             done += 1
@@ -148,18 +185,51 @@ def keep_for_jobs(connection: Connection, taken: Mapping[int, Mapping[str, str]]
 
     Raises `KeyProblem` before anything is written.
     """
-    keyring = keyring_of(connection)
-    rows = [_sealed(keyring, Owner.JOB, job_id, *found) for job_id, of in taken.items() for found in of.items()]
-    if rows:
+    named = [(job_id, name, value) for job_id, found in taken.items() for name, value in found.items()]
+    if named:
+        keyring = keyring_to_seal(connection)
+        rows = [_sealed(keyring, Owner.JOB, *each) for each in named]
         _store(connection, rows)
         connection.execute(update(indexing_jobs).where(job.id.in_(list(taken))).values(holds_secrets=True))
 
 
-def problem_of_key(connection: Connection, *, making: bool) -> str | None:
-    """Why no secret can be encrypted now, in words; None when one can. `making`: make the first key where that is usual."""
+def keyring_to_seal(connection: Connection) -> Keyring:
+    """The keyring under whose newest key secrets are kept; beside a SQLite database its file is made at first need.
+
+    In a transaction that writes, so that only one makes it. Raises `KeyProblem`, and then nothing was made.
+    """
+    keyring = keyring_of(connection)
+    if keyring.can_be_made:
+        refuse_to_replace(connection, keyring.place)
+        keyring.make()
+    keyring.ring()
+    return keyring
+
+
+def refuse_to_replace(connection: Connection, place: object) -> None:
+    """Raise `KeyProblem` when there are secrets although `place` holds no key: a new one would open none of them."""
+    used = connection.execute(select(secret.key_id).distinct().order_by(secret.key_id)).scalars().all()
+    if used:
+        raise KeyProblem(
+            f"there are secrets under the keys {', '.join(used)}, and {place} is not there; restore it from your backup, or"
+            f" forget what nobody can read any more: supervisor secrets forget --key {used[0]}"
+        )
+
+
+def check_keys(connection: Connection) -> None:
+    """Raise `KeyProblem` when keys cannot be used, or are gone while secrets lie under them. No key and no secret is fine."""
+    keyring = keyring_of(connection)
+    if keyring.is_named:
+        keyring.ring()
+    else:
+        refuse_to_replace(connection, keyring.place)
+
+
+def problem_of_key(connection: Connection) -> str | None:
+    """Why no secret can be encrypted now, in words; None when one can, or when its key will be made for it."""
     keyring = keyring_of(connection)
     try:
-        keyring.ring() if making else keyring.look()
+        check_keys(connection) if keyring.can_be_made else keyring.ring()
     except KeyProblem as problem:
         return str(problem)
     return None

@@ -1,4 +1,4 @@
-"""Before anything else, in a process of its own: is the database there, is its schema right, are the job types known?"""
+"""Before anything else, in a process of its own: are the database, its schema, the keys of secrets and the job types right?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import select
 
 from sqlalchemy import Connection, Engine
 
-from backends import DatabaseUnavailable, NewJob, Queue, check, current, head, open_engine, upgrade
+from backends import DatabaseUnavailable, NewJob, Queue, check, check_keys, current, head, open_engine, upgrade
 from config import Settings, mask
 from workers import boot_time
 
@@ -55,6 +55,7 @@ def _prepare(settings: Settings, supervisor_id: str, tell: Tell) -> str:
         upgrade(engine)
     check(engine)
     queue = Queue(engine, plan.policies_of(settings))
+    queue.read(check_keys)
     queue.register(plan.facts_of(settings), supervisor_id, settings.lock_timeout)
     for name in settings.extensions:
         for sentence in _start_extension(name, engine, settings, queue):

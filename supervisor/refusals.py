@@ -8,6 +8,7 @@ from backends import (
     BadDatabaseUrl,
     DatabaseUnavailable,
     InheritedConnection,
+    KeyProblem,
     LaneDisagreement,
     SchemaMismatch,
     UnsafeFilesystem,
@@ -29,6 +30,8 @@ def refusal(error: Exception) -> tuple[str, int] | None:
             return "SQLITE-FILESYSTEM", BAD_SETUP
         case BadDatabaseUrl():
             return "DB-URL", BAD_SETUP
+        case KeyProblem():
+            return "KEY", BAD_SETUP
         case InheritedConnection():
             return "INHERITED-CONNECTION", BAD_SETUP
         case DatabaseUnavailable() if isinstance(error.__cause__, OSError):

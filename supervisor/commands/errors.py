@@ -25,9 +25,6 @@ def worded(error: Exception) -> Problem | Rendered:
         return Rendered(config.render(error.problems, closing=""))
     if backends and (problem := problem_of(error)):
         return problem
-    if backends and isinstance(error, backends.KeyProblem):
-        what, _, fix = str(error).partition("; ")
-        return Problem("KEY", what, fix[:1].upper() + fix[1:], Exit.BAD_CONFIGURATION)
     if isinstance(error, TyperException):
         return _of_usage(error)
     if isinstance(error, PermissionError):

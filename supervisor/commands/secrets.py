@@ -17,8 +17,9 @@ from .wording import when
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from backends import Owner
+    from backends import Owner, Rotation
 
 app = typer.Typer(name="secrets", help="Credentials of jobs, users and programs, kept encrypted.", no_args_is_help=True)
 
@@ -89,12 +90,19 @@ def forget(
     job: OfJob = None,
     user: OfUser = None,
     program: OfProgram = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="ID", help="All that lie under this key, whosever they are: it is lost.")
+    ] = None,
     reason: Reason = None,
     config: ConfigFile = None,
 ) -> int:
-    """Delete one secret of a job, user or program, or all of them."""
+    """Delete one secret of a job, user or program, or all of them; or all that lie under a key that is lost."""
     from backends import forget_secrets
 
+    if key is not None:
+        if (name, job, user, program) != (None, None, None, None):
+            raise usage("--key forgets whatever lies under that key", "Give it alone.")
+        return _forget_under_key(key, reason, config)
     owner, owner_id = _owner(job, user, program)
     with open_queue(config) as opened, change(opened, reason) as made:
         gone = forget_secrets(made.connection, owner, owner_id, name)
@@ -108,23 +116,47 @@ def forget(
     return Exit.OK
 
 
+def _forget_under_key(key: str, reason: str | None, config: Path | None) -> int:
+    from backends import forget_under_key
+
+    with open_queue(config) as opened, change(opened, reason) as made:
+        gone = forget_under_key(made.connection, key)
+        if not gone:
+            raise Problem("SECRET-NOT-FOUND", f"no secret lies under key {key}", "supervisor secrets list", Exit.NOT_FOUND)
+        made.record("secret.forget", key_id=key, count=gone)
+    output.line(f"key {key}", f"{gone} forgotten")
+    return Exit.OK
+
+
 @app.command()
 def rotate(reason: Reason = None, as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Encrypt everything under the newest key that lies under an older one. Nothing needs to stop, and it may be repeated.
 
-    When it says 0, no secret needs the older keys any more.
+    When it says 0, and no error, no secret needs the older keys any more.
     """
     from backends import rotate_secrets
 
     with open_queue(config) as opened:
-        count = rotate_secrets(opened.queue.engine)
+        rotation = rotate_secrets(opened.queue.engine)
         with change(opened, reason) as made:
-            made.record("secrets.rotate", count=count)
+            made.record("secrets.rotate", count=rotation.done, left=rotation.left, broken=len(rotation.broken))
     if as_json:
-        output.document({"encrypted_anew": count})
+        output.document({"encrypted_anew": rotation.done, "left": rotation.left, "broken": len(rotation.broken)})
     else:
-        output.line(count, "encrypted anew")
+        output.line(rotation.done, "encrypted anew")
+    _complain_of_what_is_left(rotation)
     return Exit.OK
+
+
+def _complain_of_what_is_left(rotation: Rotation) -> None:
+    if rotation.broken:
+        first = next(iter(rotation.broken.values()))
+        what = f"{len(rotation.broken)} secrets could not be encrypted anew; the first: {first}"
+        fix = "Or forget what lies under a lost key: supervisor secrets forget --key ID"
+        raise Problem("KEY", what, fix, Exit.BAD_CONFIGURATION)
+    if rotation.left:
+        what = f"{rotation.left} secrets lie under older keys still: other transactions hold them"
+        raise Problem("KEY", what, "Keep the older keys, and repeat it: supervisor secrets rotate")
 
 
 @app.command("new-key")
@@ -135,7 +167,7 @@ def make_key(
     config: ConfigFile = None,
 ) -> int:
     """Print a new key for secrets, or add it to the key file: running processes encrypt with it from then on."""
-    from backends import add_key, key_file_of, new_key
+    from backends import add_key, key_file_of, new_key, refuse_to_replace
 
     if not add:
         print(new_key(), flush=True)
@@ -146,6 +178,8 @@ def make_key(
         if file is None:
             what = "no key file is configured, or the environment's JOBQUEUE_ENCRYPTION_KEYS are used"
             raise Problem("KEY", what, "Set encryption: {key_file: ...}, or print a key without --add.", Exit.BAD_CONFIGURATION)
+        if not file.exists():
+            opened.queue.read(lambda connection: refuse_to_replace(connection, file))
         key_id = add_key(file)
     output.line(key_id, str(file))
     output.say("Now: supervisor secrets rotate")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,13 @@ from sqlalchemy import Engine, select, text, update
 
 from backends import (
     KeyProblem,
+    NewJob,
     Owner,
+    Queue,
+    Rotation,
     add_key,
     forget_secrets,
+    forget_under_key,
     list_secrets,
     new_key,
     open_engine,
@@ -89,18 +94,19 @@ def test_with_a_wrong_key_nothing_is_read(engine: Engine, database_url: str, tmp
     stranger = open_engine(database_url, key_file=tmp_path / "others")
     with pytest.raises(KeyProblem, match="does not hold; add that key"):
         read(stranger, Owner.USER, 1, "token")
-    with pytest.raises(KeyProblem, match=r"^0 secrets were encrypted anew, 1 could not be"):
-        rotate_secrets(stranger)
+    rotation = rotate_secrets(stranger)
+    assert (rotation.done, rotation.left, len(rotation.broken)) == (0, 0, 1)
+    assert "does not hold; add that key" in str(rotation.broken)
     assert read(engine, Owner.USER, 1, "token") == "mine"
     stranger.dispose()
 
 
 def test_everything_is_encrypted_anew_in_batches_and_only_once(engine: Engine, tmp_path: Path) -> None:
     store(engine, *((Owner.USER, number, "token", f"secret {number}") for number in range(25)))
-    assert rotate_secrets(engine) == 0
+    assert rotate_secrets(engine) == Rotation(0, 0, {})
     newest = add_key(tmp_path / "keys")
-    assert rotate_secrets(engine, batch=10) == 25
-    assert rotate_secrets(engine, batch=10) == 0
+    assert rotate_secrets(engine, batch=10).done == 25
+    assert rotate_secrets(engine, batch=10).done == 0
     (tmp_path / "keys").write_text((tmp_path / "keys").read_text().splitlines()[0])
     assert [read(engine, Owner.USER, number, "token") for number in range(25)] == [f"secret {number}" for number in range(25)]
     with engine.connect() as connection:
@@ -112,8 +118,10 @@ def test_one_broken_secret_keeps_no_other_from_a_new_key(engine: Engine, tmp_pat
     with engine.begin() as connection:
         connection.execute(text("UPDATE jobqueue_secrets SET sealed = 'nothing' WHERE owner_id = 1"))
     add_key(tmp_path / "keys")
-    with pytest.raises(KeyProblem, match=r"^2 secrets were encrypted anew, 1 could not be; the first: .*user 1 token"):
-        rotate_secrets(engine, batch=1)
+    rotation = rotate_secrets(engine, batch=1)
+    assert (rotation.done, rotation.left) == (2, 0)
+    [why] = rotation.broken.values()
+    assert "user 1 token" in why
 
 
 def test_a_secret_stays_with_a_transaction_that_is_undone(engine: Engine) -> None:
@@ -121,3 +129,29 @@ def test_a_secret_stays_with_a_transaction_that_is_undone(engine: Engine) -> Non
         store_secret(connection, Owner.USER, 1, "token", new_key())
         connection.rollback()
     assert read(engine, Owner.USER, 1, "token") is None
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_a_rotation_comes_back_to_what_others_held_and_tells_what_they_hold_still(engine: Engine, tmp_path: Path) -> None:
+    store(engine, *((Owner.USER, number, "token", "x") for number in range(3)))
+    add_key(tmp_path / "keys")
+    with engine.connect() as holder:
+        holder.execute(select(secrets).where(secrets.c.owner_id == 1).with_for_update())
+        assert rotate_secrets(engine, patience=0.0) == Rotation(2, 1, {})
+        threading.Timer(0.3, holder.rollback).start()
+        assert rotate_secrets(engine, patience=30.0) == Rotation(1, 0, {})
+
+
+def test_what_lies_under_a_lost_key_is_forgotten_and_its_jobs_know(engine: Engine, tmp_path: Path) -> None:
+    queue = Queue(engine)
+    lost_one, partly = queue.enqueue([NewJob("other", 1, parameters={"token": f"s{n}"}) for n in range(2)])
+    store(engine, (Owner.USER, 1, "token", "mine"))
+    with engine.connect() as connection:
+        lost = list_secrets(connection, None, None)[0].key_id
+    add_key(tmp_path / "keys")
+    store(engine, (Owner.JOB, partly, "other_token", "newer"))
+    with engine.begin() as connection:
+        assert forget_under_key(connection, lost) == 3
+        assert forget_under_key(connection, lost) == 0
+        assert [(each.owner_id, each.name) for each in list_secrets(connection, None, None)] == [(partly, "other_token")]
+    assert [queue.get(each).holds_secrets for each in (lost_one, partly)] == [False, True]  # type: ignore[union-attr]

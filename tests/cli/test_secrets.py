@@ -90,7 +90,7 @@ def test_keys_change_without_anything_being_lost(keyed: Place) -> None:
         keyed("secrets", "set", "token", "--user", number, "--from-env", "TOKEN", TOKEN=f"{MARK}{number}")
     newest = keyed("secrets", "new-key", "--add").rows[0][0]
     assert keyed("secrets", "rotate").rows == [["3", "encrypted anew"]]
-    assert keyed("secrets", "rotate", "--json").json == {"encrypted_anew": 0}
+    assert keyed("secrets", "rotate", "--json").json == {"encrypted_anew": 0, "left": 0, "broken": 0}
     keys = keyed.folder / "keys"
     keys.write_text(keys.read_text().splitlines()[0])
     assert [stored(keyed, Owner.USER, number, "token") for number in range(3)] == [f"{MARK}{number}" for number in range(3)]
@@ -118,7 +118,7 @@ def test_on_postgres_a_secret_without_a_key_is_refused_with_the_way_to_make_one(
     given = {"TOKEN": MARK, "JOBQUEUE_ENCRYPTION_KEYS": key}
     supervisor("secrets", "set", "token", "--user", 1, "--from-env", "TOKEN", **given)
     other = supervisor("secrets", "rotate", code=78, JOBQUEUE_ENCRYPTION_KEYS=new_key())
-    assert "1 could not be" in other.err
+    assert "1 secrets could not be" in other.err
 
 
 @on_sqlite
@@ -129,3 +129,37 @@ def test_on_sqlite_the_key_file_stands_beside_the_database(supervisor: Place) ->
     file.chmod(0o644)
     ran = supervisor("secrets", "set", "token", "--user", 1, "--from-env", "TOKEN", code=78, TOKEN=MARK)
     assert f"Run: chmod 600 {file}" in ran.err
+
+
+@on_sqlite
+def test_a_lost_key_is_told_by_every_command_and_at_the_start_until_what_lay_under_it_is_forgotten(supervisor: Place) -> None:
+    supervisor("secrets", "set", "token", "--user", 1, "--from-env", "TOKEN", TOKEN=MARK)
+    [file] = supervisor.folder.glob("*.key")
+    file.rename(supervisor.folder / "elsewhere")
+    [lost] = {each["key_id"] for each in supervisor("secrets", "list", "--json").json}
+    for words in (("secrets", "set", "b", "--user", 2, "--from-env", "TOKEN"), ("secrets", "rotate"), ("start",),
+                  ("secrets", "new-key", "--add"), ("jobs", "enqueue", "count", "--program", 1, "--secret-env", "b=TOKEN")):
+        said = supervisor(*words, code=78, TOKEN=MARK).err
+        assert "error[KEY]" in said
+        assert f"{file} is not there" in said
+        assert f"secrets forget --key {lost}" in said
+    assert "error[USAGE]" in supervisor("secrets", "forget", "--key", lost, "--user", 1, code=2).err
+    assert supervisor("secrets", "forget", "--key", lost).rows == [[f"key {lost}", "1 forgotten"]]
+    assert "error[SECRET-NOT-FOUND]" in supervisor("secrets", "forget", "--key", lost, code=4).err
+    assert lost in supervisor("audit").out
+    supervisor("secrets", "set", "token", "--user", 1, "--from-env", "TOKEN", TOKEN=MARK)
+    assert file.exists()
+
+
+@pytest.mark.parametrize(("text", "said"), [("", "holds no key"), ("short", "is not a key"), (None, "is not a file")])
+@on_sqlite
+def test_a_key_file_that_cannot_be_used_keeps_a_supervisor_from_starting(
+    keyed: Place, text: str | None, said: str
+) -> None:
+    (keyed.folder / "keys").unlink()
+    (keyed.folder / "keys").mkdir() if text is None else (keyed.folder / "keys").write_text(text)
+    (keyed.folder / "keys").chmod(0o700)
+    ran = keyed("start", code=78)
+    assert "error[KEY]" in ran.err
+    assert f"{keyed.folder / 'keys'} " in ran.err
+    assert said in ran.err

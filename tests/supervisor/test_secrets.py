@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from backends import Queue, Status, add_key, open_engine, rotate_secrets
+from backends import Queue, Rotation, Status, add_key, open_engine, rotate_secrets
 from backends.tables import secrets
 
 from .conftest import Stage
@@ -32,7 +32,7 @@ def test_keys_change_under_load_without_a_restart_and_nothing_is_lost(stage: Sta
     scene.becomes(late[0], Status.RUNNING)
     newest = add_key(keys)
     rotate_secrets(queue.engine)
-    assert rotate_secrets(queue.engine) == 0
+    assert rotate_secrets(queue.engine) == Rotation(0, 0, {})
     with queue.engine.connect() as connection:
         assert set(connection.execute(select(secrets.c.key_id)).scalars()) == {newest}
     scene.until.touch()
