@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .durations import BadDuration, format_duration, parse_duration
 from .json_schema import schema
+from .layers import working_directory
 from .loading import Loaded, default_text, find_config, handler_problem, load
 from .masking import mask
 from .ownership import Owners, Ownership, declare_owned, has_owner, is_owned
@@ -101,6 +102,7 @@ __all__ = [
     "set_log_level",
     "set_up_logs",
     "show",
+    "working_directory",
 ]
 
 

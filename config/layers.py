@@ -114,7 +114,7 @@ def make_absolute(tree: Branch, beside: FilePath) -> None:
     for branch, key in _paths(tree):
         leaf = branch.entries[key]
         if isinstance(leaf, Leaf) and isinstance(leaf.value, str):
-            base = beside if leaf.source.kind in (Kind.FILE, Kind.DEFAULT) else FilePath.cwd()
+            base = beside if leaf.source.kind in (Kind.FILE, Kind.DEFAULT) else None
             branch.entries[key] = Leaf(_absolute(leaf.value, base), leaf.source, leaf.written)
 
 
@@ -144,7 +144,8 @@ def _paths_of_program(program: Branch) -> Iterable[tuple[Branch, str]]:
                 yield settings, key
 
 
-def _absolute(text: str, base: FilePath) -> str:
+def _absolute(text: str, base: FilePath | None) -> str:
+    """The text with its path made absolute from `base`, or from the working directory."""
     if text.startswith(_SQLITE):
         path, question, query = text.removeprefix(_SQLITE).partition("?")
         is_file = path and path != "/" and not path.startswith((":memory:", "file:", "~"))
@@ -152,7 +153,16 @@ def _absolute(text: str, base: FilePath) -> str:
     return text if "://" in text else _absolute_path(text, base)
 
 
-def _absolute_path(path: str, base: FilePath) -> str:
+def _absolute_path(path: str, base: FilePath | None) -> str:
     if not path or path.startswith("~") or "\0" in path:
         return path
-    return os.path.normpath(base / path)
+    return os.path.normpath(path if os.path.isabs(path) else (base or working_directory()) / path)
+
+
+def working_directory() -> FilePath:
+    """The working directory. Raises `ConfigError` when somebody removed it."""
+    try:
+        return FilePath.cwd()
+    except FileNotFoundError:
+        hint = "change to one that does, or write absolute paths"
+        raise ConfigError([Problem(None, "CFG-NO-DIRECTORY", "the working directory does not exist any more", hint)]) from None

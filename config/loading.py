@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from .fields import values
-from .layers import make_absolute, over_file
+from .layers import make_absolute, over_file, working_directory
 from .masking import is_secret, literal_password
 from .problems import ConfigError, Problem, did_you_mean, in_order
 from .reading import parse, read_text
@@ -28,12 +29,14 @@ class Loaded:
     """A configuration that can be used.
 
     `sources` says of every key of the settings, such as `retry.max` or `programs[0].name`, where its value came from;
-    `path` is the absolute path of the file; `warnings` are problems that do not prevent a start.
+    `path` is the absolute path of the file, `digest` a short one of its text as it was read; `warnings` are problems that do not
+    prevent a start.
     """
 
     settings: Settings
     sources: Mapping[str, Source]
     path: Path
+    digest: str
     warnings: tuple[Problem, ...] = ()
 
 
@@ -52,7 +55,8 @@ def find_config(explicit: str | None, environment: Mapping[str, str] = os.enviro
     elif named:
         message = f"{path}, named by JOBQUEUE_CONFIG, does not exist"
     else:
-        message = f"no configuration: looked for -c, for JOBQUEUE_CONFIG (not set), and for {path.absolute()}"
+        looked = working_directory() / path
+        message = f"no configuration: looked for -c, for JOBQUEUE_CONFIG (not set), and for {looked}"
     raise ConfigError([Problem(None, "CFG-NOT-FOUND", message, hint)])
 
 
@@ -89,7 +93,8 @@ def load(
     if not settings.job_types:
         message, hint = "no job type is declared: workers have nothing to do", "add job_types: {name: module:function}"
         warnings.append(Problem(None, "CFG-NO-JOB-TYPES", message, hint, "warning"))
-    return Loaded(settings, _sources(settings, tree), path.absolute(), in_order(warnings))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return Loaded(settings, _sources(settings, tree), path.absolute(), digest, in_order(warnings))
 
 
 def _sources(settings: Settings, tree: Branch) -> Mapping[str, Source]:
@@ -122,7 +127,10 @@ def _is_literal_secret(path: list[str], leaf: Leaf) -> bool:
 
 
 def _readable(path: Path) -> list[Problem]:
-    mode = stat.S_IMODE(path.stat().st_mode)
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:  # it was read a moment ago; whoever looks next says what became of it
+        return []
     if mode & 0o077:
         message = f"{path} holds a password, and others can read it (mode {mode:04o})"
         return [Problem(None, "CFG-READABLE", message, f"chmod 600 {path}", "warning")]

@@ -11,6 +11,7 @@ from .masking import mask_line
 
 CODES = {
     "CFG-NOT-FOUND": "There is no configuration file where it was looked for. `supervisor init` writes one.",
+    "CFG-NO-DIRECTORY": "A path is relative to the working directory, which somebody removed.",
     "CFG-UNREADABLE": "The file exists but cannot be read: its permissions, or it is not a file.",
     "CFG-TOO-LARGE": "The file is larger than 1 MiB, nested deeper than 32 levels, or its aliases multiply.",
     "CFG-ENCODING": "The file is not UTF-8 text, or holds characters that YAML does not allow.",

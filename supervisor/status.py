@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -38,7 +37,7 @@ def facts_of(loaded: Loaded, identity: Identity) -> dict[str, Any]:
         "host": identity.host,
         "started_at": identity.started_at.isoformat(),
         "config": str(loaded.path),
-        "config_hash": hashlib.sha256(loaded.path.read_bytes()).hexdigest()[:12],
+        "config_hash": loaded.digest,
     }
 
 

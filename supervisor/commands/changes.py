@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import select
 import signal
@@ -46,7 +45,7 @@ def reload(config: ConfigFile = None) -> int:
     run_dir = loaded.settings.run_dir
     pid = require_running(run_dir)
     before = _said(run_dir)
-    wanted = hashlib.sha256(loaded.path.read_bytes()).hexdigest()[:12]
+    wanted = loaded.digest
 
     def answered(status: Mapping[str, Any]) -> bool:
         is_new = status.get("reloaded_at") != before.get("reloaded_at")

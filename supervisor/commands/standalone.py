@@ -67,9 +67,11 @@ def processor(
 
 
 def _run(loaded: Loaded, overrides: Mapping[str, object], run_dir: Path, detached: bool) -> int:
+    from config import working_directory
+
     from .. import ProblemAtStart, run
 
-    file = loaded.settings.logging.file or Path.cwd() / LOG_FILE
+    file = loaded.settings.logging.file or working_directory() / LOG_FILE
     again = loaded.path
     try:
         return run(

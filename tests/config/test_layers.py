@@ -200,3 +200,23 @@ def test_the_file_that_comes_with_the_release_loads_without_a_warning(desk: Desk
     assert loaded.warnings == ()
     assert set(loaded.settings.job_types) == {"full_scan", "specific_folder", "incremental"}
     assert loaded.settings.programs[0].index == "on_start"
+
+
+def test_without_a_working_directory_only_what_is_relative_to_it_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = desk.folder / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    absolute = {"DATABASE_URL": "postgresql://u@h/one", "JOBQUEUE__RUN_DIR": "/tmp/run"}
+    assert str(desk.settings(FILE, absolute).run_dir) == "/tmp/run"
+    for environment in ({"DATABASE_URL": "sqlite:///queue.db"}, {"JOBQUEUE__RUN_DIR": "run"}):
+        with pytest.raises(ConfigError, match="the working directory does not exist any more"):
+            desk.settings(FILE, environment)
+    with pytest.raises(ConfigError, match="the working directory does not exist any more"):
+        find_config(None, NO_ENVIRONMENT)
+
+
+def test_the_digest_is_that_of_the_text_that_was_read(desk: Desk) -> None:
+    first, second = desk.load(FILE), desk.load(FILE + "poll_interval: 2\n")
+    assert first.digest == desk.load(FILE).digest != second.digest
+    assert len(first.digest) == 12
