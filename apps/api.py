@@ -12,8 +12,10 @@ from fastapi import FastAPI
 
 from .http import docs, indexing, jobs, metrics, openapi, probes, problems, processor
 from .http.access_log import AccessLog
+from .http.bodies import LARGE_AT_ONCE
 from .http.callers import Callers
 from .http.connections import guard
+from .http.head import HeadAsGet
 from .http.limits import Limits
 from .http.server_logs import adopt_server_logs
 from .http.services import PROBES, THREADS, Services
@@ -38,16 +40,18 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
 
 def make_api(services: Services | None = None) -> FastAPI:
     """The application; `services` replaces the ones that the configuration file gives. Their processor lives with it."""
-    app = FastAPI(docs_url=None, redoc_url=None, lifespan=_life)
+    app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_life)
     app.state.services = services or Services()
     app.state.callers = Callers(app.state.services)
     app.state.probing = CapacityLimiter(PROBES)
+    app.state.large_bodies = CapacityLimiter(LARGE_AT_ONCE)
     app.state.readings = metrics.Readings(app.state.services)
     problems.install(app)
     openapi.describe(app)
     for routes in (jobs, processor, indexing, probes, metrics, docs):
         app.include_router(routes.router)
     app.add_middleware(Limits, settings=lambda: app.state.services.api)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(AccessLog)
     return app
 

@@ -36,7 +36,7 @@ def parameters_text(parameters: Mapping[str, Any]) -> str | None:
         size = len(text.encode("utf-8"))
     except (TypeError, ValueError) as error:
         raise BadParameters(f"job parameters cannot be stored as JSON: {error}") from None
-    if _NUL.search(text):
+    if "\\u0000" in text and _NUL.search(text):
         raise BadParameters("job parameters contain a NUL character, which Postgres cannot store")
     if size > LARGEST_PARAMETERS:
         raise BadParameters(f"job parameters take {size} bytes as JSON; at most {LARGEST_PARAMETERS} are allowed")

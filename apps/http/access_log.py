@@ -15,7 +15,7 @@ import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .limits import PROBES
+from .places import is_probe, template_of
 
 REQUEST_ID = "X-Request-ID"
 
@@ -55,21 +55,16 @@ class AccessLog:
 
 def _tell(scope: Scope, status: int | None, seconds: float) -> None:
     """`status` is None when the client went away before it was answered, or the program failed in mid-answer."""
-    facts: dict[str, Any] = {"method": scope["method"], "path": _template(scope), "status": status}
+    facts: dict[str, Any] = {"method": scope["method"], "path": template_of(scope), "status": status}
     if caller := scope.get("state", {}).get("caller_name"):
         facts["caller"] = caller
-    log.log(_level(scope["path"], status), "http.request", **facts, duration_ms=round(1000 * seconds, 1))
+    log.log(_level(scope, status), "http.request", **facts, duration_ms=round(1000 * seconds, 1))
 
 
-def _level(path: str, status: int | None) -> int:
-    if path in PROBES and status is not None and status < 400:
+def _level(scope: Scope, status: int | None) -> int:
+    if is_probe(scope) and status is not None and status < 400:
         return logging.DEBUG
     return logging.WARNING if status is not None and status >= 500 else logging.INFO
-
-
-def _template(scope: Scope) -> str | None:
-    """The path as the route spells it; None for what led nowhere, which may hold anything."""
-    return getattr(scope.get("route"), "path_format", None)
 
 
 def _id_of(scope: Scope) -> str:

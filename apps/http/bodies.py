@@ -7,10 +7,21 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
 from .callers import AskedFirst
+
+LARGE = 8_192
+"""A body of more bytes is read in a thread: all other requests would wait for it."""
+
+LARGE_AT_ONCE = 4
+"""Large bodies that are read and answered at the same time: their values take many times the memory of their bytes."""
+
+MOST_VALUES = 50_000
+"""Values in one body. Reading two million bytes of empty lists keeps Python from everything else for a second."""
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -19,8 +30,11 @@ def read_json(body: bytes) -> Any:
     """The value that a body holds. Raises `json.JSONDecodeError`.
 
     Refused are: other encodings than UTF-8, a key that stands twice in one object, NaN and infinities however they are
-    written, numbers too long to read, NUL characters and lone surrogates, and what is nested too deeply to read.
+    written, numbers too long to read, NUL characters and lone surrogates, more than `MOST_VALUES`, and what is nested too
+    deeply to read.
     """
+    if _values(body) > MOST_VALUES and _values(_without_texts(body)) > MOST_VALUES:
+        raise _refused(f"it holds more than {MOST_VALUES} values")
     try:
         text = body.decode("utf-8")
         value = json.loads(
@@ -35,6 +49,16 @@ def read_json(body: bytes) -> Any:
     if "\\u" in text:
         _refuse_unstorable(value)
     return value
+
+
+def _values(body: bytes) -> int:
+    """How many values there are at most."""
+    return sum(body.count(mark) for mark in (b",", b"[", b"{"))
+
+
+def _without_texts(body: bytes) -> bytes:
+    """What stands outside of quotation marks."""
+    return b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
 
 
 def _refused(why: str) -> json.JSONDecodeError:
@@ -89,17 +113,23 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:
         """The body's value. Raises `json.JSONDecodeError`."""
-        return read_json(await self.body())
+        body = await self.body()
+        return await run_in_threadpool(read_json, body) if len(body) > LARGE else read_json(body)
 
 
-class StrictRoute(AskedFirst):
-    """A route whose JSON bodies are read by `read_json`, once it is known who asks."""
-
+class _Reading(APIRoute):
     def get_route_handler(self) -> Endpoint:
-        """Hand the route a `StrictRequest`."""
         usual = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            return await usual(StrictRequest(request.scope, request.receive))
+            own = StrictRequest(request.scope, request.receive)
+            if len(await own.body()) <= LARGE:
+                return await usual(own)
+            async with request.app.state.large_bodies:
+                return await usual(own)
 
         return strict
+
+
+class StrictRoute(AskedFirst, _Reading):
+    """A route whose JSON bodies are read by `read_json`, once it is known who asks; few large ones at a time."""

@@ -30,6 +30,12 @@ POLICY = (
 router = APIRouter(include_in_schema=False)
 
 
+@router.get("/")
+def home(request: Request) -> Response:
+    """Show the way to the page; by its path alone, for what a client calls this host is no place to send anybody."""
+    return Response(status_code=307, headers={"Location": f"{request.scope.get('root_path', '').rstrip('/')}/docs"})
+
+
 @router.get("/docs")
 def page(request: Request) -> Response:
     """The page; it reads `/openapi.json`, and asks for a token where one is needed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from backends import Status
 
@@ -19,10 +19,21 @@ Limit = Annotated[int, BeforeValidator(written_plainly), Field(ge=1, le=LIST_AT_
 """How many rows a page may have."""
 
 
+MOST_KEYS = 100
+"""Keys that are looked at; each that nobody knows makes a mistake, which takes longer to word than to send."""
+
+
 class Given(BaseModel):
     """A request: keys that nobody knows are refused, and nothing is converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_few_keys(cls, given: Any) -> Any:
+        if isinstance(given, dict) and len(given) > MOST_KEYS:
+            raise ValueError(f"has more than {MOST_KEYS} keys")
+        return given
 
 
 class Because(Given):

@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import ceil
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,10 +21,8 @@ from config import Api
 from ..access.recent import Recent
 from .bearer import bearer
 from .peers import household
+from .places import is_probe
 from .problems import Problem
-
-PROBES = frozenset({"/livez", "/readyz", "/metrics"})
-"""Paths that count against nobody's rate."""
 
 MOST_KEYS = 10_000
 """Clients that are remembered; of more, those that asked longest ago are forgotten."""
@@ -38,10 +37,15 @@ KNOWN_FOR = 60.0
 """Seconds for which a token that was found good is no stranger's."""
 
 BODIES_IN_FLIGHT = 64
-"""How many bodies of the largest size may be in memory at the same time."""
+"""How many bodies of the largest size may be in memory at the same time, whole or still arriving."""
+
+SMALL = 65_536
+"""A body of so many bytes is taken however much others hold: slow senders must not keep everybody out."""
 
 CLOSE = {"Connection": "close"}
 """What the client still sends is not read."""
+
+LATER = {"Retry-After": "1"}
 
 
 class Rates:
@@ -84,14 +88,18 @@ class Limits:
         if refused := self._too_often(scope):
             await refused.response()(scope, receive, send)
             return
-        body = await self._read(api, scope, receive)
-        if isinstance(body, Problem):
-            await body.response()(scope, receive, send)
-        elif body is not None:
-            await self._answer(api, body, scope, receive, send)
+        held = _Held()
+        try:
+            body = await self._read(api, held, scope, receive)
+            if isinstance(body, Problem):
+                await body.response()(scope, receive, send)
+            elif body is not None:
+                await self._answer(body, scope, receive, send)
+        finally:
+            self._in_flight -= held.size
 
     def _too_often(self, scope: Scope) -> Problem | None:
-        if scope["path"] in PROBES:
+        if is_probe(scope):
             return None
         client = _client(scope)
         wait = self._rates.take(client)
@@ -103,43 +111,53 @@ class Limits:
         detail = f"More than {self._api.rate_limit} requests a second. Ask again in {seconds} s."
         return Problem(429, "Too many requests", detail, headers={"Retry-After": str(seconds)})
 
-    async def _read(self, api: Api, scope: Scope, receive: Receive) -> bytes | Problem | None:
+    async def _read(self, api: Api, held: _Held, scope: Scope, receive: Receive) -> bytes | Problem | None:
         """The whole body; an answer when it is too large or too slow; None when the client went away."""
-        most = api.largest_body
-        too_large = Problem(413, "Body too large", f"The body may have at most {most} bytes.", headers=CLOSE)
-        if _announced(scope) > most:
-            return too_large
-        parts, size = [], 0
+        if _announced(scope) > api.largest_body:
+            return _too_large(api)
+        parts: list[bytes] = []
         try:
             async with asyncio.timeout(api.request_timeout):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         return None
-                    size += len(message.get("body", b""))
-                    if size > most:
-                        return too_large
                     parts.append(message.get("body", b""))
+                    if refused := self._hold(api, held, len(parts[-1])):
+                        return refused
                     if not message.get("more_body"):
                         return b"".join(parts)
         except TimeoutError:
             detail = f"The request did not arrive within {api.request_timeout:g} s."
             return Problem(408, "Request timeout", detail, headers=CLOSE)
 
-    async def _answer(self, api: Api, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._in_flight + len(body) > BODIES_IN_FLIGHT * api.largest_body:
-            await _BUSY.response()(scope, receive, send)
-            return
-        self._in_flight += len(body)
+    def _hold(self, api: Api, held: _Held, size: int) -> Problem | None:
+        """Count what has arrived; the refusal when it is too much, of this body or of all together."""
+        held.size += size
+        self._in_flight += size
+        if held.size > api.largest_body:
+            return _too_large(api)
+        if held.size > SMALL and self._in_flight > BODIES_IN_FLIGHT * api.largest_body:
+            return Problem(503, "Too busy", "Too many large requests at once; ask again later.", headers=CLOSE | LATER)
+        return None
+
+    async def _answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._app(scope, _replayed(body, receive), send)
         finally:
-            self._in_flight -= len(body)
             if scope.get("state", {}).get("caller_name"):
                 self._known.remember(_client(scope), True, time.monotonic())
 
 
-_BUSY = Problem(503, "Too busy", "Too many large requests at once; ask again later.", headers={"Retry-After": "1"})
+@dataclass(slots=True)
+class _Held:
+    """How many bytes of one request are in memory."""
+
+    size: int = 0
+
+
+def _too_large(api: Api) -> Problem:
+    return Problem(413, "Body too large", f"The body may have at most {api.largest_body} bytes.", headers=CLOSE)
 
 
 def _client(scope: Scope) -> str:

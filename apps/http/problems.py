@@ -20,6 +20,7 @@ from backends import BadDatabaseUrl, BadParameters, DatabaseUnavailable, KeyProb
 from config import ConfigError
 
 from .mistakes import Mistake, mistakes_of
+from .places import template_of
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -114,7 +115,7 @@ async def _bad_parameters(request: Request, error: Exception) -> Response:
 
 async def _unavailable(request: Request, error: Exception) -> Response:
     # The driver's words name hosts and users: they are for the log.
-    log.warning("api.database_unavailable", path=request.url.path, error=str(error))
+    log.warning("api.database_unavailable", path=template_of(request.scope), error=str(error))
     return Problem(
         503,
         "Database unavailable",
@@ -124,12 +125,12 @@ async def _unavailable(request: Request, error: Exception) -> Response:
 
 
 async def _mismatch(request: Request, error: Exception) -> Response:
-    log.error("api.schema_mismatch", path=request.url.path, error=str(error))
+    log.error("api.schema_mismatch", path=template_of(request.scope), error=str(error))
     return Problem(503, "Schema mismatch", str(error)).response()
 
 
 async def _without_key(request: Request, error: Exception) -> Response:
-    log.error("api.encryption_key", path=request.url.path, error=str(error))
+    log.error("api.encryption_key", path=template_of(request.scope), error=str(error))
     return Problem(
         503,
         "Secrets unavailable",
@@ -139,7 +140,7 @@ async def _without_key(request: Request, error: Exception) -> Response:
 
 
 async def _unconfigured(request: Request, error: Exception) -> Response:
-    log.error("api.configuration", path=request.url.path, error=str(error))
+    log.error("api.configuration", path=template_of(request.scope), error=str(error))
     return Problem(
         503, "Not configured", "The configuration of this API cannot be used; its log and `supervisor config check` say why."
     ).response()
@@ -150,11 +151,16 @@ async def _of_http(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return NotFound().response()
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
+        allowed = _with_head((error.headers or {}).get("Allow", ""))
         detail = f"{request.method} is not allowed here. Use {allowed}."
-        return Problem(405, "Method not allowed", detail, headers=error.headers).response()
+        return Problem(405, "Method not allowed", detail, headers={"Allow": allowed}).response()
     title = _TITLES.get(error.status_code, "Refused")
     return Problem(error.status_code, title, str(error.detail), headers=error.headers).response()
+
+
+def _with_head(allowed: str) -> str:
+    methods = {each.strip() for each in allowed.split(",")}
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
 _TITLES = {400: "Bad request", 413: "Body too large", 415: "Unsupported media type", 429: "Too many requests"}
@@ -197,7 +203,7 @@ class Unexpected:
             if scope["type"] != "http":
                 raise
             number = secrets.token_hex(8)
-            log.exception("api.failed", error_id=number, method=scope["method"], path=scope["path"])
+            log.exception("api.failed", error_id=number, method=scope["method"], path=template_of(scope))
             if began:
                 raise
             detail = f"This is a fault of the API. Its log says more under {number}."

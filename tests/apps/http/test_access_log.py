@@ -108,6 +108,17 @@ def test_a_request_is_one_line_that_names_its_route_and_its_caller_and_holds_no_
     assert api.token not in api.log.read_text()
 
 
+def test_behind_a_prefix_probes_are_probes_and_the_way_to_the_documents_is_found(tmp_path: Path) -> None:
+    api = Api(tmp_path, "--root-path", "/queue")
+    with httpx2.Client(base_url=api.url, trust_env=False) as client:
+        assert [client.get(probe).status_code for probe in ("/livez", "/readyz", "/livez")] == [200] * 3
+        assert client.get("/").headers["Location"] == "/queue/docs"
+        assert client.head("/job-queue/status").status_code == 401
+    api.stop()
+    logged = [(each["method"], each["path"], each["status"]) for each in api.requests()]
+    assert logged == [("GET", "/", 307), ("HEAD", "/job-queue/status", 401)]
+
+
 def test_a_form_of_logs_that_somebody_chose_is_left_alone(tmp_path: Path) -> None:
     chosen = tmp_path / "logs.json"
     chosen.write_text(json.dumps({

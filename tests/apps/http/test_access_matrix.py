@@ -45,8 +45,8 @@ class Rule:
     is_over: bool = False
 
 
-OPEN = {("GET", "/livez"), ("GET", "/readyz"), ("GET", "/metrics")}
-"""Probes; `/metrics` has rules of its own, and a test of them."""
+OPEN = {("GET", "/"), ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/metrics")}
+"""The way to the documents, and probes; `/metrics` has rules of its own, and a test of them."""
 
 DOCUMENTS = ("openapi.json", "docs", "redoc")
 """The same for every installation, and read by browsers, which send no token when one follows a link."""
@@ -183,6 +183,7 @@ def test_without_a_token_nothing_is_read_and_the_log_says_how_to_make_one(world:
                 assert answer.status_code == 401, (method, place, body[:2])
     [hint] = [each for each in logged if each["event"] == "request.unauthenticated"]
     assert "supervisor tokens create" in hint["hint"]
+    assert world.served.client.get("/").headers["Location"] == "/docs"
     for path in ("/livez", "/readyz", "/openapi.json"):
         assert world.served.client.get(path).status_code == 200
 

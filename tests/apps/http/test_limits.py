@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import socket
 import subprocess
 import sys
@@ -261,6 +262,36 @@ def test_connections_in_use_are_not_ended_for_new_ones(tmp_path: Path) -> None:
             client.sendall(b"}")
             assert answer_of(client)[0] == 200
         eventually(lambda: served.ask(LIVEZ)[0] == 200)
+
+
+@pytest.mark.parametrize("body", [
+    b'{"program_id": 1, "job_type": "quick", "job_parameters": {"a": [' + b"[]," * 600_000 + b"1]}}",
+    b'{"program_id": 1, "job_type": "quick", ' + b",".join(b'"k%d": 1' % number for number in range(150_000)) + b"}",
+], ids=["lists", "keys"])
+def test_a_body_of_countless_small_things_keeps_nobody_waiting(tmp_path: Path, body: bytes) -> None:
+    waits = []
+    with serving(tmp_path, LARGEST_BODY=2_000_000, REQUEST_TIMEOUT=10) as served, served.connect() as slow:
+        slow.sendall(post(body[:-1], length=len(body)).replace(b"/echo", b"/job-queue/jobs"))
+        assert served.ask(LIVEZ)[0] == 200
+        slow.sendall(body[-1:])
+        while not select.select([slow], [], [], 0)[0]:
+            began = time.monotonic()
+            assert served.ask(LIVEZ)[0] == 200
+            waits.append(time.monotonic() - began)
+        assert answer_of(slow)[0] == 422
+    assert max(waits, default=0) < 0.25
+
+
+def test_bytes_count_while_they_arrive_and_what_is_too_much_together_is_refused_but_for_small_bodies(tmp_path: Path) -> None:
+    large, small = json.dumps({"a": "x" * 90_000}).encode(), json.dumps({"a": "x" * 10_000}).encode()
+    with serving(tmp_path, MOST_CONNECTIONS=200, REQUEST_TIMEOUT=5) as served:
+        with ExitStack() as held:
+            for client in [held.enter_context(served.connect()) for _ in range(72)]:
+                client.sendall(post(b" " * 95_000, length=100_000))
+            status, answer = eventually(lambda: (busy := served.ask(post(large)))[0] == 503 and busy)
+            assert (status, b"/problems/too-busy" in answer, b"retry-after: 1" in answer) == (503, True, True)
+            assert served.ask(post(small))[0] == 200
+        eventually(lambda: served.ask(post(large))[0] == 200)
 
 
 def test_an_answer_is_sent_whole_at_once_also_on_a_socket_that_several_workers_share(steady: Api) -> None:

@@ -100,6 +100,9 @@ def test_what_was_sent_is_not_sent_back(steady: Served) -> None:
         b'{"program_id": 1, "job_type": "quick", "job_parameters": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
         b'{"program_id": 1, "job_type": "quick", "job_parameters": {"a": ' + b"[" * 900 + b"]" * 900 + b"}}",
         b'{"program_id": 1, "job_type": "quick", "job_parameters": {"a": "' + b"x" * 1_000_001 + b'"}}',
+        b'{"program_id": 1, "job_type": "quick", "job_parameters": {"a": [' + b"[]," * 50_000 + b"1]}}",
+        b'{"program_id": 1, "job_type": "quick", "job_parameters": {"a": "\\\\", "b": [' + b"1," * 50_000 + b"1]}}",
+        json.dumps(JOB | {f"k{number}": 0 for number in range(100)}).encode(),
     ],
     ids=lambda body: repr(body[:70]),
 )
@@ -155,7 +158,34 @@ def test_an_unknown_address_is_not_found_and_a_wrong_method_names_the_right_one(
     assert is_problem(steady.client.get("/job-queue/nothing"), 404) == NOT_FOUND
     refused = steady.client.delete("/job-queue/status")
     assert is_problem(refused, 405)["title"] == "Method not allowed"
-    assert refused.headers["Allow"] == "GET"
+    assert refused.headers["Allow"] == "GET, HEAD"
+    assert is_problem(steady.client.get("/job-queue/stop-processor"), 405)["detail"].endswith("Use POST.")
+
+
+def test_many_commas_in_a_text_are_no_values(served: Served) -> None:
+    text = '"[,{' * 100_000
+    added = served.client.post("/job-queue/jobs", json={**JOB, "job_parameters": {"text": text}})
+    assert added.status_code == 201
+    assert added.json()["job_parameters"] == {"text": text}
+
+
+def test_no_answer_leads_to_where_the_client_says_that_it_is(steady: Served) -> None:
+    for path in ("/", "/job-queue/status/", "/docs/", "/job-queue//status"):
+        answer = steady.client.get(path, headers={"Host": "localhost:1", "X-Forwarded-Host": "elsewhere.test"})
+        assert answer.headers.get("Location") == ("/docs" if path == "/" else None)
+        assert answer.status_code == (307 if path == "/" else 404)
+
+
+def test_head_is_answered_as_get_is_and_without_a_body(steady: Served) -> None:
+    for path in ("/livez", "/readyz", "/metrics", "/", "/docs", "/docs/start.js", "/openapi.json", "/job-queue/status",
+                 "/job-queue/jobs/1", "/job-queue/jobs/1/1", "/job-queue/jobs/x", "/nothing", "/job-queue/stop-processor"):
+        asked, told = steady.client.get(path), steady.client.head(path)
+        assert (told.status_code, told.content) == (asked.status_code, b""), path
+        for name in ("Content-Type", "ETag", "Location", "Allow"):
+            assert told.headers.get(name) == asked.headers.get(name), (path, name)
+        assert path == "/metrics" or told.headers.get("Content-Length") == asked.headers.get("Content-Length"), path
+    tag = steady.client.head("/job-queue/jobs/1").headers["ETag"]
+    assert steady.client.head("/job-queue/jobs/1", headers={"If-None-Match": tag}).status_code == 304
 
 
 @on_sqlite
@@ -164,18 +194,18 @@ def test_what_nobody_expected_is_told_with_an_id_that_the_log_knows(tmp_path: Pa
     file.write_text(json.dumps({"database_url": database_url, "api": {"auth": "none"}}))
     app = make_api(Services(lambda: load(file)))
 
-    @app.get("/broken")
-    def broken() -> None:
+    @app.get("/broken/{word}")
+    def broken(word: str) -> None:
         raise LookupError("the marked reason")
 
     with capture_logs() as logged, serving(app) as url:
-        answer = httpx2.get(f"{url}/broken", trust_env=False)
+        answer = httpx2.get(f"{url}/broken/hostile", trust_env=False)
     problem = is_problem(answer, 500)
     assert "marked" not in answer.text
     assert "Traceback" not in answer.text
     assert problem["error_id"] in problem["detail"]
     [entry] = [each for each in logged if each["event"] == "api.failed"]
-    assert (entry["error_id"], entry["path"], entry["exc_info"]) == (problem["error_id"], "/broken", True)
+    assert (entry["error_id"], entry["path"], entry["exc_info"]) == (problem["error_id"], "/broken/{word}", True)
 
 
 @pytest.mark.parametrize("settings", [{"database_url": "mysql://x"}, {"nonsense": 1}])
