@@ -106,9 +106,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("set_log_level", "set_up_logs"):
-        from . import logs
+if not TYPE_CHECKING:  # a type checker would take every name for one that is here
 
-        return getattr(logs, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name in ("set_log_level", "set_up_logs"):
+            from . import logs
+
+            return getattr(logs, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

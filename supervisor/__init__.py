@@ -19,7 +19,9 @@ __all__ = ["AlreadyAsked", "ProblemAtStart", "read_status", "restart_request", "
 _HOMES = {"read_status": "config", "running_pid": "config", "AlreadyAsked": ".rundir", "restart_request": ".rundir"}
 
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module(_HOMES.get(name, ".starting"), __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take every name for one that is here
+
+    def __getattr__(name: str) -> Any:
+        if name in __all__:
+            return getattr(import_module(_HOMES.get(name, ".starting"), __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
