@@ -49,7 +49,7 @@ from .migrate import Migration, check, current, head, upgrade, upgrade_sql
 from .operating import CancelAnswer, RetryAnswer
 from .pages import JobPage
 from .queue import Cycle, Death, Queue, Renewed
-from .reading import Counts
+from .reading import ATTEMPTS_SHOWN, Counts
 from .scope import EVERYTHING, Role, Scope
 from .search_index import index_file, matching_files, relabel_file, unindex_files, unindexed_files
 from .secrets import (
@@ -119,6 +119,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one that is he
 
 __all__ = [
     "ATTEMPTS",
+    "ATTEMPTS_SHOWN",
     "BUCKETS",
     "BUCKET_LABELS",
     "DATABASE_ERRORS",

@@ -18,7 +18,7 @@ from .job import Status
 from .scope import EVERYTHING, Scope
 from .statements import IS_PENDING, IS_RUNNING, has_status
 from .tables import indexing_jobs
-from .views import SHOWN, JobView, show_jobs, view
+from .views import IN_A_LIST, JobView, in_a_list
 
 job = indexing_jobs.c
 EXAMINED_AT_MOST = 10_000
@@ -51,7 +51,7 @@ def page(
     """
     if status == Status.RUNNING:
         return _page(connection, _running(program_id, job_type, before, scope), limit)
-    walk = _newest(select(*SHOWN), program_id, before, scope)
+    walk = _newest(select(*IN_A_LIST), program_id, before, scope)
     if status in INDEXED and program_id is not None:
         walk, status = walk.where(has_status(Status(status))), None
     rest = [column == value for column, value in ((job.status, status), (job.job_type, job_type)) if value is not None]
@@ -69,7 +69,7 @@ def page(
 
 def _page(connection: Connection, statement: Select[Any], limit: int) -> JobPage:
     """One more than is shown is asked for, to know whether there is more."""
-    found = [view(row) for row in connection.execute(statement.limit(limit + 1))]
+    found = [in_a_list(row) for row in connection.execute(statement.limit(limit + 1))]
     return JobPage(found[:limit], found[limit - 1].id if len(found) > limit else None)
 
 
@@ -87,7 +87,7 @@ def _newest(statement: Select[Any], program_id: int | None, before: int | None, 
 
 def _running(program_id: int | None, job_type: str | None, before: int | None, scope: Scope) -> Select[Any]:
     """Chosen among all that runs, which is set apart first: no planner may look for it elsewhere."""
-    running = select(*SHOWN).where(IS_RUNNING).cte("running").prefix_with("MATERIALIZED")
+    running = select(*IN_A_LIST).where(IS_RUNNING).cte("running").prefix_with("MATERIALIZED")
     statement = select(*running.c).where(scope.holds_for(running.c.program_id)).order_by(running.c.id.desc())
     for column, value in ((running.c.program_id, program_id), (running.c.job_type, job_type)):
         if value is not None:
@@ -102,8 +102,8 @@ def oldest_pending(connection: Connection, program_id: int | None, scope: Scope 
         _pending(job.id).where(job.program_id.between(programs.c.id, programs.c.id)).correlate(programs).scalar_subquery()
     )
     lowest = select(func.min(first)).select_from(programs).scalar_subquery()
-    row = connection.execute(show_jobs().where(job.id == lowest)).first()
-    return view(row) if row else None
+    row = connection.execute(select(*IN_A_LIST).where(job.id == lowest)).first()
+    return in_a_list(row) if row else None
 
 
 def _pending(column: Any) -> Select[Any]:

@@ -28,7 +28,7 @@ from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
 from .measures import Measures, measure
 from .operating import CancelAnswer, RetryAnswer, cancel, prune, retry
 from .pages import JobPage
-from .reading import Counts
+from .reading import ATTEMPTS_SHOWN, Counts
 from .scope import EVERYTHING, Scope
 from .secrets import sweep_secrets
 from .sqlite import boot_clock
@@ -390,9 +390,11 @@ class Queue:
             lambda connection: pages.page(connection, program_id, status, job_type, limit, before, scope), connection
         )
 
-    def attempts(self, job_id: int, connection: Connection | None = None) -> list[AttemptView]:
-        """The job's attempts that ended other than completed, oldest first."""
-        return self._look(lambda connection: reading.attempts(connection, job_id), connection)
+    def attempts(
+        self, job_id: int, connection: Connection | None = None, limit: int = ATTEMPTS_SHOWN
+    ) -> list[AttemptView]:
+        """The newest `limit` of the job's attempts that ended other than completed, oldest first."""
+        return self._look(lambda connection: reading.attempts(connection, job_id, limit), connection)
 
     def counts(
         self, program_id: int | None = None, scope: Scope = EVERYTHING, connection: Connection | None = None

@@ -10,6 +10,7 @@ from sqlalchemy import func, literal_column, select
 from sqlalchemy.engine import Connection
 
 from .admission import LONGEST_NAME
+from .bounds import IN_LISTS, cut
 from .counters import totals
 from .dialects import AnyRow
 from .fleet import living
@@ -18,9 +19,12 @@ from .pages import oldest_pending
 from .scope import EVERYTHING, Scope
 from .secrets import problem_of_key
 from .tables import indexing_jobs, job_attempts, lanes
-from .views import AttemptView, JobView, show_jobs, view
+from .views import ALL, AN_ATTEMPT, AttemptView, JobView, alone
 
 job = indexing_jobs.c
+
+ATTEMPTS_SHOWN = 100
+"""A job may have any number of them: an operator may retry it for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +43,16 @@ class Counts:
 
 def get(connection: Connection, job_id: int, scope: Scope = EVERYTHING) -> JobView | None:
     """The job of that id; None when there is none within the scope."""
-    row = connection.execute(show_jobs().where(job.id == job_id, scope.holds_for(job.program_id))).first()
-    return view(row) if row else None
+    row = connection.execute(select(*ALL).where(job.id == job_id, scope.holds_for(job.program_id))).first()
+    return alone(row) if row else None
 
 
-def attempts(connection: Connection, job_id: int) -> list[AttemptView]:
-    """The job's attempts that ended other than completed, oldest first."""
-    columns = [job_attempts.c[name] for name in AttemptView.__dataclass_fields__]
-    rows = connection.execute(select(*columns).where(job_attempts.c.job_id == job_id).order_by(job_attempts.c.id))
+def attempts(connection: Connection, job_id: int, limit: int = ATTEMPTS_SHOWN) -> list[AttemptView]:
+    """The newest `limit` of the job's attempts that ended other than completed, oldest first."""
+    of = job_attempts.c
+    # Asked for as the index of jobs has them: a planner must not look for the newest along the primary key.
+    newest = select(of.id).where(of.job_id.between(job_id, job_id)).order_by(of.job_id.desc(), of.id.desc()).limit(limit)
+    rows = connection.execute(select(*AN_ATTEMPT).where(of.id.in_(newest)).order_by(of.id))
     return [AttemptView(*row) for row in rows]
 
 
@@ -78,9 +84,9 @@ def why(connection: Connection, job_id: int, alive_within: float, scope: Scope =
     They stay the same while nothing happens, whatever the clock says. Nothing in them tells of a job outside the scope, even
     one that is in the way.
     """
-    columns = (job.id, job.status, job.job_type, job.lane, job.ready_at, job.waits_for, job.scheduled_at, job.locked_by,
-               job.locked_at, job.started_at, job.priority, job.created_at, job.error_message, job.retry_count,
-               job.max_retries, job.cancel_requested_at, job.completed_at)
+    texts = (cut(column, IN_LISTS) for column in (job.job_type, job.lane, job.locked_by, job.error_message))
+    columns = (job.id, job.status, job.ready_at, job.waits_for, job.scheduled_at, job.locked_at, job.started_at, job.priority,
+               job.created_at, job.retry_count, job.max_retries, job.cancel_requested_at, job.completed_at, *texts)
     mine = job.id == job_id, scope.holds_for(job.program_id)
     row = connection.execute(select(*columns).where(*mine)).first()
     if row is None:

@@ -23,6 +23,10 @@ job = indexing_jobs.c
 CLAIMED = tuple(job[name] for name in Job._fields)
 """The columns of a claimed job, in the order of `Job`."""
 
+ENDED = (job.id, job.job_type, job.program_id, job.lane, job.lease, job.locked_by, job.retry_count, job.max_retries,
+         job.interruptions, job.cancel_requested_at, job.error_message, job.started_at, job.holds_secrets)
+"""What must be known of a job to end its attempt; its parameters, which may be megabytes, stay where they are."""
+
 ORDER = (job.priority.desc(), job.created_at, job.id)
 """The order of the queue: higher priority first, then older, then lower id."""
 
@@ -198,7 +202,7 @@ def ended(where: ColumnElement[bool], *, skip_locked: bool, limit: int | None = 
     FOR UPDATE, the one lock that a handler's fenced transaction (FOR KEY SHARE) excludes: after this, the fence is shut.
     """
     return (
-        select(indexing_jobs)
+        select(*ENDED)
         .where(where)
         .order_by(job.locked_by, job.id)
         .limit(limit)

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, String
 
+from .bounds import ALONE, IN_LISTS, Extent, cut, octets, small
 from .dialects import AnyRow
 from .extraction import UNREADABLE, masked, may_hold_secrets
-from .tables import indexing_jobs
+from .parameters import LARGEST_PARAMETERS
+from .tables import indexing_jobs, job_attempts
 
 
 def _as_json(values: dict[str, Any]) -> dict[str, Any]:
@@ -25,6 +27,8 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
 class JobView:
     """A job as others may see it. Times are aware; `parameters` are decoded, `{"invalid": text}` when they are not JSON.
 
+    `{"omitted": "1000000 bytes; ..."}` stands for large parameters, and a long text ends in ` [30000 bytes in all]`: in lists
+    those of more than 4,000 and 2,000 bytes, of one job only what is larger than any enqueueing allows.
     Secrets are never shown. `holds_secrets`: true while it has some, false when they were deleted, None when it never had any.
     """
 
@@ -63,7 +67,7 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """An attempt that ended other than completed."""
+    """An attempt that ended other than completed; its `reason` is cut as texts in lists are."""
 
     lease: int
     outcome: str
@@ -78,19 +82,42 @@ class AttemptView:
         return _as_json(asdict(self))
 
 
-SHOWN = [indexing_jobs.c["job_parameters" if name == "parameters" else name] for name in JobView.__dataclass_fields__]
-"""The columns of which a view is made."""
+_CUT = frozenset({"job_type", "folder_id", "progress_message", "error_message", "locked_by", "lane", "unique_key"})
+"""Columns in which there may be any text."""
 
 
-def show_jobs() -> Select[Any]:
-    """The statement that reads all that is shown of jobs; the caller says of which."""
-    return select(*SHOWN)
+def shown(extent: Extent) -> list[ColumnElement[Any]]:
+    """The columns of which a view is made."""
+    parameters = indexing_jobs.c.job_parameters
+    plain = [name for name in JobView.__dataclass_fields__ if name != "parameters"]
+    columns = [cut(indexing_jobs.c[name], extent) if name in _CUT else indexing_jobs.c[name] for name in plain]
+    return [*columns, small(parameters, extent), octets(parameters).label("size")]
 
 
-def view(row: AnyRow) -> JobView:
-    """A row of `show_jobs`, as others may see it."""
+AN_ATTEMPT = [
+    cut(column, ALONE if column.key == "detail" else IN_LISTS) if isinstance(column.type, String) else column
+    for column in (job_attempts.c[name] for name in AttemptView.__dataclass_fields__)
+]
+"""The columns of an attempt's view."""
+
+IN_A_LIST = shown(IN_LISTS)
+ALL = shown(ALONE)
+
+
+def in_a_list(row: AnyRow) -> JobView:
+    """A row of `IN_A_LIST`, as others may see it."""
+    return _view(row, "ask for the job itself")
+
+
+def alone(row: AnyRow) -> JobView:
+    """A row of `ALL`, as others may see it."""
+    return _view(row, f"at most {LARGEST_PARAMETERS} are shown")
+
+
+def _view(row: AnyRow, instead: str) -> JobView:
     values = dict(row._mapping)
-    parameters = _decoded(values.pop("job_parameters"))
+    size, text = values.pop("size"), values.pop("job_parameters")
+    parameters = {"omitted": f"{size} bytes; {instead}"} if size and text is None else _decoded(text)
     return JobView(**values, parameters=parameters)
 
 

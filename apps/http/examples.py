@@ -72,7 +72,7 @@ JOB: Json = {
 }
 
 LIST: Json = {"jobs": [JOB], "next_cursor": "YmVmb3JlOjEyMw"}
-DETAIL: Json = JOB | {"attempts": [], "waits_for": ["ready; 0 jobs ahead of it"]}
+DETAIL: Json = JOB | {"attempts": [], "more_attempts": False, "waits_for": ["ready; 0 jobs ahead of it"]}
 PROCESSOR_CHANGE: Json = {"changed": True, "processor": PROCESSOR, "is_processor_running": True}
 SEARCH: Json = {
     "results": [

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from backends import CancelAnswer, JobView, NewJob, Queue, RetryAnswer, Role
+from backends import ATTEMPTS_SHOWN, CancelAnswer, JobView, NewJob, Queue, RetryAnswer, Role
 
 from .answers import NOT_MODIFIED, once, polled
 from .bodies import StrictRoute
@@ -63,9 +63,10 @@ def _detail(queue: Queue, connection: Connection, caller: Caller, program_id: in
     found = queue.get(job_id, caller.scope(), connection)
     if found is None or found.program_id != program_id:
         raise NotFound
-    attempts = [Attempt.of(each) for each in queue.attempts(job_id, connection)]
+    attempts = [Attempt.of(each) for each in queue.attempts(job_id, connection, ATTEMPTS_SHOWN + 1)]
     waits_for = queue.why(job_id, scope=caller.scope(), connection=connection) if found.status == "pending" else None
-    return JobDetail(**columns(found), attempts=attempts, waits_for=waits_for)
+    newest, more = attempts[-ATTEMPTS_SHOWN:], len(attempts) > ATTEMPTS_SHOWN
+    return JobDetail(**columns(found), attempts=newest, more_attempts=more, waits_for=waits_for)
 
 
 @router.post(

@@ -82,7 +82,11 @@ class StatusAnswer(Answer):
 
 
 class JobAnswer(Answer):
-    """A job: the columns of its row; of `job_parameters` what is not secret."""
+    """A job: the columns of its row; of `job_parameters` what is not secret.
+
+    Parameters that are no JSON object are `{"invalid": text}`, those too large `{"omitted": size}`; a text that was cut ends in
+    ` [30000 bytes in all]`. A list shows 4,000 bytes of parameters and texts of 2,000, a single job as much as may be enqueued.
+    """
 
     model_config = example(examples.JOB)
 
@@ -150,11 +154,15 @@ class Attempt(Answer):
 
 
 class JobDetail(JobAnswer):
-    """A job, its attempts that ended other than completed, and what it waits for while it is pending."""
+    """A job, its newest 100 attempts that ended other than completed, and what it waits for while it is pending.
+
+    `more_attempts` says that there are older ones, which are not shown.
+    """
 
     model_config = example(examples.DETAIL)
 
     attempts: list[Attempt]
+    more_attempts: bool
     waits_for: list[str] | None
 
 

@@ -110,17 +110,28 @@ def show(job_id: JobId, as_json: AsJson = False, config: ConfigFile = None) -> i
         job = opened.queue.get(job_id)
         if job is None:
             raise no_such_job(job_id)
-        attempts = opened.queue.attempts(job_id)
+        attempts, more = _attempts(opened.queue, job_id)
         waits_for = opened.why(job_id) if job.status == "pending" else None
     if as_json:
         output.document(
-            job.as_dict() | {"attempts": [attempt.as_dict() for attempt in attempts], "waits_for": waits_for}
+            job.as_dict()
+            | {"attempts": [each.as_dict() for each in attempts], "more_attempts": more, "waits_for": waits_for}
         )
         return Exit.OK
     output.fields(job.as_dict() | ({"waits_for": sentences(waits_for)} if waits_for else {}))
     for attempt in attempts:
         output.line(*_attempt_words(attempt))
+    if more:
+        output.say(f"These are its newest {len(attempts)} attempts; there are older ones.")
     return Exit.OK
+
+
+def _attempts(queue: Queue, job_id: int) -> tuple[list[AttemptView], bool]:
+    """The newest attempts, and whether there are more."""
+    from backends import ATTEMPTS_SHOWN
+
+    found = queue.attempts(job_id, limit=ATTEMPTS_SHOWN + 1)
+    return found[-ATTEMPTS_SHOWN:], len(found) > ATTEMPTS_SHOWN
 
 
 @app.command()

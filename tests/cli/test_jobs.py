@@ -6,7 +6,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import Engine, insert
 
+from backends.tables import job_attempts
+from tests.backends.scene import insert_raw
 from tests.cli.conftest import Place, on_sqlite
 from tests.support import eventually
 
@@ -204,3 +207,17 @@ def test_json_is_one_document(supervisor: Place) -> None:
     enqueue(supervisor)
     assert len(supervisor("jobs", "list", "--json").out.splitlines()) == 1
     assert json.loads(supervisor("jobs", "list", "--json").out)[0]["job_type"] == "count"
+
+
+def test_a_list_omits_large_parameters_and_show_has_them_and_the_newest_attempts(supervisor: Place, engine: Engine) -> None:
+    job = insert_raw(engine, job_parameters=json.dumps({"text": "x" * 10_000}), error_message="y" * 3_000)
+    with engine.begin() as connection:
+        attempt = {"job_id": job, "outcome": "failed", "reason": "no", "ended_at": datetime.now(UTC)}
+        connection.execute(insert(job_attempts), [attempt | {"lease": lease} for lease in range(1, 103)])
+    (listed,) = supervisor("jobs", "list", "--json").json
+    assert listed["parameters"] == {"omitted": "10012 bytes; ask for the job itself"}
+    assert listed["error_message"] == "y" * 1_000 + " [3000 bytes in all]"
+    shown = supervisor("jobs", "show", job, "--json").json
+    assert (shown["parameters"], shown["error_message"]) == ({"text": "x" * 10_000}, "y" * 3_000)
+    assert ([each["lease"] for each in shown["attempts"]], shown["more_attempts"]) == (list(range(3, 103)), True)
+    assert "newest 100 attempts" in supervisor("jobs", "show", job).err
