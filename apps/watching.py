@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from config import Loaded, Ownership, Processing, processing_ordered, running_pid
+from config import Loaded, Ownership, Processing, is_owned, processing_ordered, running_pid
 
 LOOK_EVERY = 0.5
 """Seconds between two looks whether it lives."""
@@ -27,6 +27,9 @@ PATIENCE = 2.0
 
 DRAINED, REFUSED = 0, 5
 """Exit codes of a supervisor that did as it was told, and of one that found another: no failures."""
+
+OPERATORS_TURN = 10.0
+"""Seconds that an operator, or an init system, has to start a supervisor again that died, before one is started here."""
 
 STEADY = 60.0
 """A supervisor that lived so long is no part of a series of failures."""
@@ -53,11 +56,12 @@ class Watch(threading.Thread):
 
     def begin(self) -> None:
         """Own the supervisor when this returns, unless something is wrong: that is logged, and tried again by the thread."""
-        self._try(self._join)
+        self._try(self._look)
         self.start()
 
     def look_now(self) -> None:
-        """Do not wait for the next look."""
+        """Do not wait for the next look, nor for the end of a pause: somebody ordered a start."""
+        self._not_before = 0.0
         self._wake.set()
 
     def end(self) -> bool:
@@ -98,9 +102,8 @@ class Watch(threading.Thread):
     def _join(self) -> Path:
         run_dir = self._read().settings.run_dir
         if self._ownership is None:
-            ownership = Ownership(run_dir)
-            ownership.join()
-            self._ownership = ownership
+            self._ownership = Ownership(run_dir)
+        self._ownership.join()
         return run_dir
 
     def _look(self) -> None:
@@ -108,9 +111,19 @@ class Watch(threading.Thread):
         run_dir = self._join()
         if self._launch is not None:
             self._follow(self._launch)
-        is_wanted = processing_ordered(run_dir) is Processing.GO
-        if self._launch is None and is_wanted and running_pid(run_dir) is None and time.monotonic() >= self._not_before:
+        pid = running_pid(run_dir)
+        if pid is not None:
+            self._give_way(run_dir, pid)
+        elif self._launch is None and self._may_start(run_dir):
             self._launch = Launch.of(self._read())
+
+    def _may_start(self, run_dir: Path) -> bool:
+        return processing_ordered(run_dir) is Processing.GO and time.monotonic() >= self._not_before
+
+    def _give_way(self, run_dir: Path, pid: int) -> None:
+        """Where an operator's supervisor runs, its restart after a crash is the operator's to do, for a while."""
+        if not is_owned(run_dir, pid):
+            self._not_before = time.monotonic() + OPERATORS_TURN
 
     def _follow(self, launch: Launch) -> None:
         code = launch.look()

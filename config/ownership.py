@@ -5,6 +5,7 @@ A lock ends with its process, however that ends, so nobody has to be counted and
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -36,13 +37,15 @@ class Ownership:
     def join(self) -> None:
         """Become an owner. The first one, when no supervisor runs, begins afresh: an old order to stop is lifted.
 
-        Raises `OSError` when this user may not write to the run directory.
+        For one who is an owner already it does nothing, unless the run directory was removed: then it is joined again. Raises
+        `OSError` when this user may not write to the run directory.
         """
-        if self._held is not None:
+        former = self._held
+        if former is not None and _stands_in(self.run_dir, former):
             return
         descriptor = _open(self.run_dir)
         try:
-            if _is_alone(descriptor) and running_pid(self.run_dir) is None:
+            if former is None and _is_alone(descriptor) and running_pid(self.run_dir) is None:
                 order_processing(self.run_dir, Processing.GO)
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             os.ftruncate(descriptor, 0)
@@ -50,6 +53,8 @@ class Ownership:
             os.close(descriptor)
             raise
         self._held = descriptor
+        if former is not None:
+            os.close(former)
 
     def leave(self) -> bool:
         """Be an owner no more; True for the last, whose supervisor then ends at once instead of waiting for another."""
@@ -71,12 +76,13 @@ class Owners:
     """The owned supervisor's view of all of them."""
 
     def __init__(self, run_dir: Path, grace: float) -> None:
-        self.grace = grace
+        self.run_dir, self.grace = run_dir, grace
         self.descriptor = _open(run_dir)
         self._gone_since: float | None = None
 
     def are_gone(self, now: float) -> bool:
         """True when the last one left in order, or nobody took its place for `grace` seconds after it ended otherwise."""
+        self._follow()
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -86,6 +92,15 @@ class Owners:
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
         self._gone_since = now if self._gone_since is None else self._gone_since
         return in_order or now - self._gone_since >= self.grace
+
+
+    def _follow(self) -> None:
+        """Look where owners join now: they find each other again in a run directory that was removed."""
+        if not _stands_in(self.run_dir, self.descriptor):
+            with contextlib.suppress(OSError):
+                descriptor = _open(self.run_dir)
+                os.dup2(descriptor, self.descriptor, inheritable=False)
+                os.close(descriptor)
 
 
 def has_owner(run_dir: Path) -> bool:
@@ -115,6 +130,13 @@ def is_owned(run_dir: Path, pid: int) -> bool:
 def _open(run_dir: Path) -> int:
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     return os.open(run_dir / OWNERS_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+
+
+def _stands_in(run_dir: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), (run_dir / OWNERS_FILE).stat())
+    except OSError:
+        return False
 
 
 def _is_alone(descriptor: int) -> bool:

@@ -212,6 +212,25 @@ class ApiNotListening(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RunDirRestored(Event):
+    """Somebody removed the run directory, which keeps a second supervisor from starting; it was made again."""
+
+    name = "run_dir.restored"
+    level = logging.WARNING
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirLost(Event):
+    """The run directory was removed and cannot be made again; that is tried on, and jobs are processed meanwhile."""
+
+    name = "run_dir.lost"
+    level = logging.ERROR
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeathsNotTold(Event):
     """At the end, maintenance had not confirmed these deaths; their jobs come back after `lock_timeout`."""
 

@@ -24,6 +24,8 @@ from .events import (
     Reloaded,
     ReloadRefused,
     ReloadStarted,
+    RunDirLost,
+    RunDirRestored,
     SupervisorDraining,
     SupervisorQuiet,
     SupervisorReady,
@@ -35,7 +37,7 @@ from .events import (
 from .inbox import Inbox
 from .liaison import Liaison
 from .limits import NEVER
-from .rundir import RunDir
+from .rundir import AlreadyRunning, RunDir
 from .serving import Serving
 from .status import State, describe, facts_of, without_times
 
@@ -78,6 +80,7 @@ class Supervisor:
         self._limits, self._restarts = plan.limits_of(self.settings), plan.restarts_of(self.settings)
         self._began = self._looked_at = self._awake_since = boot_time()
         self._interrupts = 0
+        self._run_dir_lost = ""
         self._rolling: list[Place] = []
         self._leave_by = self._confirm_by = NEVER
         self._said: dict[str, Any] = {}
@@ -136,6 +139,7 @@ class Supervisor:
 
     def heed_orders(self) -> None:
         """Rest or go on as the run directory says; end with the last owner."""
+        self._keep_run_dir()
         if self._owners is not None and not self._is_leaving and self._owners.are_gone(boot_time()):
             self.drain("its last owner ended")
         if self._is_leaving:
@@ -145,6 +149,21 @@ class Supervisor:
                 self.rest()
             case Processing.GO if self.state is State.RESTING:
                 self.go_on()
+
+    def _keep_run_dir(self) -> None:
+        """Make the run directory again if somebody removed it; whoever got in between has it, and this one ends."""
+        if self._is_leaving:
+            return
+        try:
+            if self._run_dir.restore():
+                tell(RunDirRestored(str(self._run_dir.path)))
+            self._run_dir_lost = ""
+        except AlreadyRunning as error:
+            self.drain(f"its run directory was removed, and {error}")
+        except OSError as error:
+            if self._run_dir_lost != (reason := str(error.strerror)):
+                self._run_dir_lost = reason
+                tell(RunDirLost(str(self._run_dir.path), reason))
 
     def bury_the_dead(self) -> None:
         """Collect who ended, have the database learn of it, and give up on a crash loop."""

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -47,12 +48,14 @@ class RunDir:
     """Held for as long as the process lives; the lock goes with the process, so a stale pid file holds nobody back.
 
     `starts_again` is what the last word said that was taken: whether the supervisor is to start again after its end.
+    `is_passing`: the directory is removed at the end.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, is_passing: bool = False) -> None:
+        self.path, self.is_passing = path, is_passing
         self.starts_again = False
         self._pid_file: int | None = None
+        self._is_owned = False
         self._ordered = Processing.GO
 
     def hold(self, owned: bool = False) -> int:
@@ -61,29 +64,44 @@ class RunDir:
         `owned` is for a supervisor that ends with its owners: it keeps the order that stands. So does one that starts again;
         any other begins with processing jobs.
         """
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        pid_file = self.path / PID_FILE
-        descriptor = _handed_down(pid_file)
-        starts_again = descriptor is not None
-        if descriptor is None:
-            descriptor = os.open(pid_file, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            _lock(descriptor, self.path)
-        except AlreadyRunning:
-            os.close(descriptor)
-            raise
-        declare_owned(self.path, os.getpid() if owned else 0)
-        if not owned and not starts_again:
-            order_processing(self.path, Processing.GO)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        handed_down = _handed_down(self.path / PID_FILE)
+        descriptor = _locked(self.path) if handed_down is None else handed_down
+        self._is_owned = owned
+        self._move_in(descriptor, None if owned or handed_down is not None else Processing.GO)
         self._pid_file = descriptor
         return descriptor
+
+    def restore(self) -> bool:
+        """Make a directory that was removed again, with the order that stood; False when there was no need.
+
+        Until then nothing kept others from starting: raises `AlreadyRunning` when one did, and `OSError`.
+        """
+        if self._pid_file is None or self._is_ours:
+            return False
+        descriptor = _locked(self.path)
+        self._move_in(descriptor, self._ordered)
+        os.dup2(descriptor, self._pid_file, inheritable=False)
+        os.close(descriptor)
+        return True
+
+    def _move_in(self, descriptor: int, order: Processing | None) -> None:
+        declare_owned(self.path, os.getpid() if self._is_owned else 0)
+        if order is not None:
+            order_processing(self.path, order)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether others who look find the pid file that we hold."""
+        return self._pid_file is None or _stands_at(self._pid_file, self.path / PID_FILE)
 
     def say(self, status: Mapping[str, Any]) -> None:
         """Replace the status file at once and whole; a full disk only makes the status old."""
         target = self.path / STATUS_FILE
         fresh = target.with_suffix(".new")
+        if not self._is_ours:
+            return
         with contextlib.suppress(OSError):
             fresh.write_text(json.dumps(status) + "\n")
             os.replace(fresh, target)
@@ -99,13 +117,15 @@ class RunDir:
     def ordered(self) -> Processing:
         """Whether jobs are to be processed; what was ordered before while that cannot be read."""
         with contextlib.suppress(OSError):
-            self._ordered = processing_ordered(self.path)
+            ordered = processing_ordered(self.path)
+            self._ordered = ordered if self._is_ours else self._ordered
         return self._ordered
 
     def order_stop(self) -> None:
         """Told to end by a person, put down that nobody who watches is to start another."""
         with contextlib.suppress(OSError):
-            order_processing(self.path, Processing.STOP)
+            if self._is_ours:
+                order_processing(self.path, Processing.STOP)
 
     def hand_down(self) -> None:
         """Let the program that replaces this one in this process inherit the lock: nobody gets in between."""
@@ -114,9 +134,11 @@ class RunDir:
             os.environ[HANDED_DOWN] = str(self._pid_file)
 
     def leave(self) -> None:
-        """Empty the pid file and let the next supervisor in; the last status stays to be read."""
+        """Empty the pid file and let the next supervisor in; the last status stays to be read, if the directory does."""
         if self._pid_file is not None:
             os.ftruncate(self._pid_file, 0)
+            if self.is_passing and self._is_ours:
+                shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._pid_file)
             self._pid_file = None
 
@@ -154,6 +176,28 @@ def _put_in_place(own: Path, request: Path) -> None:
     os.replace(own, request)
 
 
+def _locked(path: Path) -> int:
+    """The pid file, locked; made if there is none. Raises `AlreadyRunning`, and `OSError`."""
+    while True:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path / PID_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _lock(descriptor, path)
+        except AlreadyRunning:
+            os.close(descriptor)
+            raise
+        if _stands_at(descriptor, path / PID_FILE):
+            return descriptor
+        os.close(descriptor)  # who held it removed it meanwhile
+
+
+def _stands_at(descriptor: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except OSError:
+        return False
+
+
 def _lock(descriptor: int, path: Path) -> None:
     """Lock the pid file for good. Who only looks whether anybody runs locks it too, for a moment: that is waited for."""
     deadline = time.monotonic() + HOLD_WITHIN
@@ -173,9 +217,9 @@ def _handed_down(pid_file: Path) -> int | None:
     if not word.isdecimal():
         return None
     descriptor = int(word)
+    if _stands_at(descriptor, pid_file):
+        os.set_inheritable(descriptor, False)
+        return descriptor
     with contextlib.suppress(OSError):
-        if os.path.samestat(os.fstat(descriptor), pid_file.stat()):
-            os.set_inheritable(descriptor, False)
-            return descriptor
         os.close(descriptor)
     return None

@@ -68,7 +68,8 @@ def run(
 ) -> int:
     """Supervise in the foreground until told to stop; returns the exit code (0, or 1 after a crash loop).
 
-    `load_again` reads the configuration anew at a reload (default: the same file). `run_dir` replaces the settings' own.
+    `load_again` reads the configuration anew at a reload (default: the same file). `run_dir` replaces the settings' own, and is
+    removed at the end.
     `log_file` replaces the settings' own; with `log_to_console` it is not the only place. `detached`: standard output and
     error go to the log file, too, once all that can go wrong at start has been said there.
     `while_owned`: it drains when its last owner (`config.Ownership`) is gone. Told to restart, it does not return: the
@@ -80,7 +81,7 @@ def run(
     _set_up_logs(settings, file, log_to_console)
     setproctitle("jobqueue: supervisor")
     nursery = Nursery()
-    directory = _hold(run_dir or settings.run_dir, nursery, while_owned)
+    directory = _hold(RunDir(run_dir or settings.run_dir, is_passing=run_dir is not None), nursery, while_owned)
     again = load_again or (lambda: load(loaded.path))
     code = FAILED
     try:
@@ -155,15 +156,14 @@ def _start_again(directory: RunDir) -> None:
         ) from None
 
 
-def _hold(path: Path, nursery: Nursery, owned: bool) -> RunDir:
-    directory = RunDir(path)
+def _hold(directory: RunDir, nursery: Nursery, owned: bool) -> RunDir:
     try:
         nursery.own(directory.hold(owned))
     except AlreadyRunning as error:
         hint = "see `supervisor status`, or end it with `supervisor stop`"
         raise ProblemAtStart(f"{error}; {hint}", REFUSED, "PID-RUNNING") from None
     except OSError as error:
-        said = f"run_dir: cannot write {path}: {error.strerror}; set run_dir to a directory this user may write"
+        said = f"run_dir: cannot write {directory.path}: {error.strerror}; set run_dir to a directory this user may write"
         raise ProblemAtStart(said, NOT_PERMITTED, "RUN-DIR") from None
     return directory
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,6 +181,42 @@ def test_an_operators_supervisor_rests_when_the_api_says_so_and_outlives_it(embe
     finally:
         operators.terminate()
         assert operators.wait(20) == 0
+
+
+@on_sqlite
+def test_a_run_directory_that_is_removed_comes_back_and_nothing_is_doubled(embed: Embed) -> None:
+    scene = started(embed(workers=1))
+    first = scene.supervisor_pid
+    shutil.rmtree(scene.run_dir)
+    eventually(lambda: scene.events("run_dir.restored"))
+    eventually(scene.is_up)
+    assert scene.supervisor_pid == first
+    other = subprocess.run([sys.executable, "-m", "tests.supervisor.run_one", str(scene.config)], cwd=ROOT, timeout=60)
+    assert other.returncode == 5
+    family = scene.family()
+    scene.stop()
+    eventually(lambda: is_gone(*family))
+    assert _supervisors_of(scene) == []
+
+
+@on_sqlite
+def test_a_killed_supervisor_of_an_operator_is_left_to_the_operator_for_a_while(embed: Embed) -> None:
+    scene = embed(workers=1)
+    scene.write_config()
+    command = [sys.executable, "-m", "tests.supervisor.run_one", str(scene.config)]
+    operators = subprocess.Popen(command, cwd=ROOT)
+    eventually(scene.is_up, within=UP_WITHIN)
+    with JobQueueProcessor(scene.config) as processor:
+        assert processor.status().running
+        operators.kill()
+        assert operators.wait(10)
+        with pytest.raises(AssertionError, match="not within 3 s"):
+            eventually(lambda: scene.supervisor_pid, within=3)
+        operators = subprocess.Popen(command, cwd=ROOT)
+        eventually(scene.is_up, within=UP_WITHIN)
+        assert scene.supervisor_pid == operators.pid
+    operators.terminate()
+    assert operators.wait(20) == 0
 
 
 @on_sqlite

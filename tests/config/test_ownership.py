@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,22 @@ def test_one_that_joins_in_time_is_not_left_alone_by_one_that_left_in_order(tmp_
     second.join()
     assert not owners.are_gone(NOW)
     assert (tmp_path / "owners").read_bytes() == b""
+
+
+def test_owners_and_supervisor_meet_again_in_a_directory_that_was_removed(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    owner, owners = Ownership(run_dir), Owners(run_dir, grace=10)
+    owner.join()
+    order_processing(run_dir, Processing.STOP)
+    shutil.rmtree(run_dir)
+    assert not owners.are_gone(NOW)
+    order_processing(run_dir, Processing.STOP)
+    owner.join()
+    assert processing_ordered(run_dir) is Processing.STOP
+    assert has_owner(run_dir)
+    assert not owners.are_gone(NOW + 11)
+    assert owner.leave()
+    assert owners.are_gone(NOW + 11)
 
 
 def test_a_supervisor_is_owned_or_an_operators(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from config import Processing, order_processing, processing_ordered
 from supervisor import AlreadyAsked, read_status, restart_request, running_pid
 from supervisor.rundir import AlreadyRunning, RunDir
 
@@ -105,6 +107,54 @@ def test_the_status_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     directory.say({"state": "draining"})
     assert read_status(tmp_path) == {"state": "draining"}
     assert sorted(each.name for each in tmp_path.iterdir()) == ["status.json"]
+
+
+def test_a_directory_that_was_removed_is_made_again_with_the_order_that_stood(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    directory = RunDir(path)
+    descriptor = directory.hold()
+    order_processing(path, Processing.STOP)
+    assert directory.ordered is Processing.STOP
+    assert not directory.restore()
+    shutil.rmtree(path)
+    assert directory.ordered is Processing.STOP
+    assert directory.restore()
+    assert running_pid(path) == os.getpid()
+    assert processing_ordered(path) is directory.ordered is Processing.STOP
+    assert not os.get_inheritable(descriptor)
+    with pytest.raises(AlreadyRunning):
+        RunDir(path).hold()
+    assert not directory.restore()
+
+
+def test_who_lost_its_directory_to_another_leaves_what_is_there_alone(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    first, second = RunDir(path), RunDir(path)
+    first.hold()
+    shutil.rmtree(path)
+    second.hold()
+    with pytest.raises(AlreadyRunning):
+        first.restore()
+    second.say({"state": "running"})
+    first.say({"state": "draining"})
+    first.order_stop()
+    assert read_status(path) == {"state": "running"}
+    assert second.ordered is Processing.GO
+    first.leave()
+    assert running_pid(path) == os.getpid()
+
+
+def test_one_that_waits_for_a_directory_that_is_removed_at_the_end_gets_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    first = RunDir(path, is_passing=True)
+    first.hold()
+    (path / "supervisor.pid").write_text("")  # locked, and nobody says by whom: that is waited for
+    threading.Timer(0.1, first.leave).start()
+    second = RunDir(path, is_passing=True)
+    second.hold()
+    assert running_pid(path) == os.getpid()
+    second.leave()
+    assert not path.exists()
 
 
 def test_nobody_runs_where_there_is_no_directory(tmp_path: Path) -> None:

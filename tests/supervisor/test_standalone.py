@@ -87,6 +87,7 @@ def test_two_detached_processors_share_the_jobs_and_one_name_is_given_once(desk:
     eventually(lambda: all((view := desk.queue.get(job)) and view.status == "completed" for job in jobs))
     for name in ("processor-1", "processor-2"):
         desk.end(name)
+    assert not list((desk.folder / ".jobqueue" / "processors").iterdir())
     events = [json.loads(line)["event"] for line in desk.log.splitlines()]
     assert events.count("supervisor.ready") == events.count("supervisor.stopped") == 2
 
