@@ -102,6 +102,11 @@ def _make_known(connection: Connection, name: str, facts: JobTypeFacts) -> None:
     )
 
 
+def was_served(connection: Connection, job_type: str) -> bool:
+    """Whether a supervisor has ever made this job type known."""
+    return connection.execute(select(job_types.c.name).where(job_types.c.name == job_type)).first() is not None
+
+
 def report(connection: Connection, own: SupervisorReport) -> None:
     """Say that this supervisor lives, and how it is."""
     values = {

@@ -343,6 +343,10 @@ class Queue:
         """Make job types known to all. Raises `LaneDisagreement` when a living supervisor gives one another lane."""
         self._write(lambda connection: fleet.register(connection, types, supervisor_id, alive_within))
 
+    def was_served(self, job_type: str, connection: Connection) -> bool:
+        """Whether a supervisor has ever served this job type; jobs of others wait until one does."""
+        return fleet.was_served(connection, job_type)
+
     def report(self, own: SupervisorReport) -> None:
         """Say that a supervisor lives, and how it is."""
         self._write(lambda connection: fleet.report(connection, own))

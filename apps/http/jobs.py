@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from backends import ATTEMPTS_SHOWN, CancelAnswer, JobView, NewJob, Queue, RetryAnswer, Role
+from backends import ATTEMPTS_SHOWN, CancelAnswer, JobView, NewJob, Queue, RetryAnswer, Role, Scope
 
 from .answers import NOT_MODIFIED, once, polled
 from .bodies import StrictRoute
@@ -17,12 +18,23 @@ from .given import UNSAID, Because, JobFilter, JobRequest
 from .kinds import JobId, ProgramId
 from .models import Attempt, Changed, JobAnswer, JobChange, JobDetail, JobList, QueueCounts, StatusAnswer, columns
 from .notes import note
-from .openapi import also, refusals
+from .openapi import Responses, also, refusals
 from .paging import cursor_of, read_cursor
 from .permission import program_of, require
 from .problems import Conflict, Forbidden, NotFound
 from .processor import state_of
 from .services import services_of
+
+HINT = "X-Job-Hint"
+UNSERVED = "No supervisor has ever served this job type: the job waits until one does. Is its name right?"
+HINTED: Responses = {201: {"headers": {HINT: {"description": f'"{UNSERVED}"', "schema": {"type": "string"}}}}}
+
+Verb = Callable[[Queue, int, Scope, Connection], CancelAnswer | RetryAnswer]
+
+IN_VAIN: dict[CancelAnswer | RetryAnswer, str] = {
+    CancelAnswer.FINAL: "The job is over already; there is nothing to cancel.",
+    RetryAnswer.ACTIVE: "The job is pending or running; there is nothing to retry.",
+}
 
 router = APIRouter(prefix="/job-queue", tags=["jobs"], route_class=StrictRoute)
 
@@ -73,7 +85,7 @@ def _detail(queue: Queue, connection: Connection, caller: Caller, program_id: in
     "/jobs",
     status_code=201,
     response_model=JobAnswer,
-    responses=also(200, JobAnswer, "The job that this unique_key gave before.") | refusals(403, 404),
+    responses=HINTED | also(200, JobAnswer, "The job that this unique_key gave before.") | refusals(403, 404),
 )
 def add_job(request: Request, caller: CallerOf, wanted: JobRequest) -> Response:
     """Add a job. Repeated with the same `unique_key` it answers with the job there is, and adds none."""
@@ -85,9 +97,10 @@ def add_job(request: Request, caller: CallerOf, wanted: JobRequest) -> Response:
         if added.is_new:
             note(connection, caller, "job.create", wanted.reason, new.program_id, added.id)
         job = services.queue.get(added.id, connection=connection)
+        hint = {} if services.queue.was_served(new.job_type, connection) else {HINT: UNSERVED}
     if job is None:
         raise NotFound
-    return once(JobAnswer.of(job), 201 if added.is_new else 200, {"Location": _place_of(request, job)})
+    return once(JobAnswer.of(job), 201 if added.is_new else 200, {"Location": _place_of(request, job)} | hint)
 
 
 def _new_job(caller: Caller, wanted: JobRequest) -> NewJob:
@@ -124,29 +137,24 @@ def _place_of(request: Request, job: JobView) -> str:
 )
 def cancel_job(request: Request, caller: CallerOf, job_id: JobId, because: Because = UNSAID) -> Response:
     """Cancel a queued job at once; ask a running one to stop."""
-    services, scope = services_of(request), caller.scope(Role.OPERATOR)
-    with services.change() as connection:
-        program_id = program_of(connection, caller, job_id, Role.OPERATOR)
-        answer = services.queue.cancel(job_id, scope, connection)
-        if answer is CancelAnswer.MISSING:
-            raise NotFound
-        if answer is CancelAnswer.FINAL:
-            raise Conflict("The job is over already; there is nothing to cancel.")
-        note(connection, caller, "job.cancel", because.reason, program_id, job_id)
-    done = JobChange(job_id=job_id, answer=Changed(answer.value))
-    return once(done, 202 if answer is CancelAnswer.ASKED else 200)
+    return _steer(request, caller, job_id, because, "job.cancel", Queue.cancel)
 
 
 @router.post("/jobs/{job_id}/retry", response_model=JobChange, responses=refusals(403, 404, 409))
 def retry_job(request: Request, caller: CallerOf, job_id: JobId, because: Because = UNSAID) -> Response:
     """Put a job that is over back into the queue, with all its retries."""
-    services, scope = services_of(request), caller.scope(Role.OPERATOR)
+    return _steer(request, caller, job_id, because, "job.retry", Queue.retry)
+
+
+def _steer(request: Request, caller: Caller, job_id: int, because: Because, action: str, do: Verb) -> Response:
+    services = services_of(request)
     with services.change() as connection:
         program_id = program_of(connection, caller, job_id, Role.OPERATOR)
-        answer = services.queue.retry(job_id, scope, connection)
-        if answer is RetryAnswer.MISSING:
+        answer = do(services.queue, job_id, caller.scope(Role.OPERATOR), connection)
+        if answer in (CancelAnswer.MISSING, RetryAnswer.MISSING):
             raise NotFound
-        if answer is RetryAnswer.ACTIVE:
-            raise Conflict("The job is pending or running; there is nothing to retry.")
-        note(connection, caller, "job.retry", because.reason, program_id, job_id)
-    return once(JobChange(job_id=job_id, answer=Changed.RETRIED))
+        if answer in IN_VAIN:
+            raise Conflict(IN_VAIN[answer])
+        note(connection, caller, action, because.reason, program_id, job_id)
+    done = JobChange(job_id=job_id, answer=Changed(answer.value))
+    return once(done, 202 if answer is CancelAnswer.ASKED else 200)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from apps.http.jobs import UNSERVED
 from apps.http.problems import NOT_FOUND
-from backends import Kind, NewJob, Outcome, Queue, Status
+from backends import JobTypeFacts, Kind, NewJob, Outcome, Queue, Status
 from tests.apps.http.conftest import Served
 from tests.apps.http.scene import audited, running
 from tests.backends.scene import change, insert_raw, row
@@ -56,6 +57,14 @@ def test_a_job_is_added_and_found_at_its_location(served: Served, engine: Engine
     assert shown["attempts"] == []
     assert shown["waits_for"]
     assert audited(engine) == [("localhost", "job.create", 1, job["id"], "a first look")]
+
+
+def test_a_type_that_no_supervisor_ever_served_is_taken_with_a_hint(served: Served, queue: Queue) -> None:
+    queue.register({"specific_folder": JobTypeFacts(None)}, "one")
+    assert "X-Job-Hint" not in served.client.post("/job-queue/jobs", json=WANTED).headers
+    misspelt = served.client.post("/job-queue/jobs", json=WANTED | {"job_type": "specific_foldre"})
+    assert misspelt.status_code == 201
+    assert misspelt.headers["X-Job-Hint"] == UNSERVED
 
 
 def test_everything_that_may_be_said_of_a_new_job_is_kept(served: Served) -> None:
