@@ -137,7 +137,7 @@ def _write(connection: Connection, rows: list[dict[str, Any]], *, ready_at: Any)
         connection.execute(
             update(indexing_jobs)
             .where(job.id == bindparam("b_id"), IS_PENDING)
-            .values(lane=bindparam("b_lane"), waits_for=bindparam("b_reason"), ready_at=ready_at),
+            .values(lane=bindparam("b_lane"), waits_for=bindparam("b_reason"), ready_at=ready_at, examined=null()),
             rows,
         )
 

@@ -113,7 +113,7 @@ def _place_in_queue(row: AnyRow, after: float) -> dict[str, Any]:
     """Where a job that runs again waits."""
     reason = _reason_to_wait(row, after)
     due = {"scheduled_at": later(min(after, LONGEST_WAIT))} if reason == "time" else {}
-    return {"waits_for": reason, "ready_at": None if reason else now(), **due}
+    return {"waits_for": reason, "ready_at": None if reason else now(), "examined": None, **due}
 
 
 def _reason_to_wait(row: AnyRow, after: float) -> str | None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ARRAY, Integer, bindparam, case, func, insert, or_, select
+from sqlalchemy import ARRAY, Integer, bindparam, case, func, insert, or_, select, true
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import String
 
@@ -144,7 +144,7 @@ def _insertion(into: Any) -> Any:
     usual = select(job_types.c.max_retries).where(own_type)
     given = bindparam("b_max_retries", type_=job.max_retries.type)
     return into.values(
-        ready_at=unlaned.scalar_subquery(), max_retries=func.coalesce(given, usual.scalar_subquery(), 3)
+        ready_at=unlaned.scalar_subquery(), examined=true(), max_retries=func.coalesce(given, usual.scalar_subquery(), 3)
     )
 
 
@@ -170,12 +170,13 @@ def _many_on_postgres() -> Any:
         select(
             *(given.c[name] for name in _GIVEN),
             case((unlaned & due, now())),
+            true(),
             func.coalesce(given.c.b_max_retries, job_types.c.max_retries, 3),
         )
         .select_from(given.outerjoin(job_types, job_types.c.name == given.c.job_type))
         .order_by(given.c.position)
     )
-    return insert(indexing_jobs).from_select([*_GIVEN, "ready_at", "max_retries"], chosen).returning(job.id)
+    return insert(indexing_jobs).from_select([*_GIVEN, "ready_at", "examined", "max_retries"], chosen).returning(job.id)
 
 
 _MANY_ON_POSTGRES = _many_on_postgres()
@@ -197,6 +198,7 @@ def _complete(row: dict[str, Any], kind: AnyRow | None, clock: datetime) -> dict
     ready = kind is not None and kind.lane is None and (row["scheduled_at"] is None or row["scheduled_at"] <= clock)
     return {name: row[name] for name in _GIVEN} | {
         "ready_at": clock if ready else None,
+        "examined": True,
         "max_retries": usual if row["b_max_retries"] is None else row["b_max_retries"],
     }
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, registry
 from .job import decoded_parameters
 from .tables import indexing_jobs, metadata
 
-_PRIVATE = ("ready_at", "waits_for", "checkpoint", "locked_boot", "locked_boot_seconds", "holds_secrets")
+_PRIVATE = ("ready_at", "waits_for", "checkpoint", "locked_boot", "locked_boot_seconds", "holds_secrets", "examined")
 """Columns that admission, workers and the fence alone may touch."""
 
 

@@ -69,6 +69,7 @@ indexing_jobs = Table(
     Column("locked_boot", String),
     Column("locked_boot_seconds", Float),
     Column("holds_secrets", Boolean),
+    Column("examined", Boolean),
     CheckConstraint(
         "status IN ('pending', 'running', 'completed', 'failed', 'cancelled')", name="jobqueue_known_status"
     ),
@@ -76,7 +77,8 @@ indexing_jobs = Table(
     CheckConstraint("ready_at IS NULL OR status = 'pending'", name="jobqueue_ready_while_pending"),
     sqlite_autoincrement=True,
 )
-"""The queue. `ready_at`, `lane` and `waits_for` are private: admission alone sets them.
+"""The queue. `ready_at`, `lane` and `waits_for` are private: admission alone sets them, or an enqueue that looked itself and says
+so in `examined` until they change. A trigger takes them out of any other INSERT, which may be a copy of a row.
 
 A pending row is in one of these conditions: `ready_at` set (claimable); `waits_for` 'time' (until `scheduled_at`),
 'lane' (behind the head of its lane), 'handler' (no supervisor serves its type), 'name' (the type's name is longer than any may

@@ -44,9 +44,9 @@ class Neighbour(NamedTuple):
 
 NEIGHBOURS = {
     "completed": Neighbour("job_type, status, started_at, completed_at, lease", "'noop', 'completed', {now}, {now}, 1"),
-    "of lower priority": Neighbour("job_type, priority, ready_at", "'noop', -10, {now}"),
-    "delayed": Neighbour("job_type, scheduled_at, waits_for", "'noop', {later}, 'time'"),
-    "waiting in one lane": Neighbour("job_type, lane, waits_for, priority", "'laned', 'program:1', 'lane', -10"),
+    "of lower priority": Neighbour("job_type, examined, priority, ready_at", "'noop', true, -10, {now}"),
+    "delayed": Neighbour("job_type, examined, scheduled_at, waits_for", "'noop', true, {later}, 'time'"),
+    "waiting in one lane": Neighbour("job_type, examined, lane, waits_for, priority", "'laned', true, 'program:1', 'lane', -10"),
 }
 
 

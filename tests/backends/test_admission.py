@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from backends import NewJob, Queue
+from backends import NewJob, Queue, indexing_jobs, new_key
+from backends.dialects import one_writer
 from tests.backends.scene import analyze, change, claim_one, foreign_engine, insert_many, insert_raw, plans, row, time_text
 
 ON_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -122,8 +123,8 @@ def test_only_what_is_examined_next_is_read_for_foreign_times(queue: Queue, engi
 
 def test_examining_costs_the_same_beside_a_hundred_thousand_delayed_rows(queue: Queue, engine: Engine) -> None:
     later = time_text(engine, -86_400)
-    insert_many(engine, 100_000, scheduled_at=later, waits_for="'time'")
-    insert_many(engine, 5000, waits_for="'lane'", lane="'program:9'", job_type="'laned'")
+    insert_many(engine, 100_000, scheduled_at=later, examined="true", waits_for="'time'")
+    insert_many(engine, 5000, examined="true", waits_for="'lane'", lane="'program:9'", job_type="'laned'")
     analyze(engine)
     insert_raw(engine, job_type="laned")
     for plan in plans(engine, "indexing_jobs", queue.admit):
@@ -134,7 +135,7 @@ def test_examining_costs_the_same_beside_a_hundred_thousand_delayed_rows(queue: 
 
 @ON_POSTGRES
 def test_looking_for_what_is_due_reads_none_of_what_is_not(queue: Queue, engine: Engine) -> None:
-    insert_many(engine, 20_000, scheduled_at=time_text(engine, -86_400), waits_for="'time'")
+    insert_many(engine, 20_000, scheduled_at=time_text(engine, -86_400), examined="true", waits_for="'time'")
     analyze(engine)
     with engine.connect() as connection:
         connection.execute(text("SET plan_cache_mode = force_generic_plan"))
@@ -168,3 +169,53 @@ def test_a_job_of_a_laned_type_is_never_ready_before_its_lane_is_known(queue: Qu
     assert (row(queue, job_id).ready_at, row(queue, job_id).waits_for) == (None, None)
     queue.admit()
     assert row(queue, job_id).lane == "program:1"
+
+
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+PRETENCES: dict[str, dict[str, Any]] = {
+    "ready": {"ready_at": MOMENT},
+    "ready in a lane": {"ready_at": MOMENT, "lane": "program:99", "examined": True},
+    "waiting for what never comes": {"waits_for": "nobody"},
+    "waiting in another lane": {"waits_for": "lane", "lane": "program:99"},
+    "holding secrets": {"holds_secrets": True, "examined": True, "ready_at": MOMENT},
+    "running": {"status": "running", "locked_by": "somebody:1", "locked_at": MOMENT},
+}
+
+
+@pytest.mark.parametrize("pretence", PRETENCES)
+def test_a_plain_insert_that_says_it_was_admitted_is_examined_like_any_other(
+    queue: Queue, engine: Engine, pretence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBQUEUE_ENCRYPTION_KEYS", new_key())
+    values = {"job_type": "laned", "job_parameters": '{"access_token": "ya29.x"}'}
+    ids = [insert_raw(engine, **values | PRETENCES[pretence]) for _ in range(3)]
+    queue.admit()
+    assert len(queue.claim("t:1", ("laned",), 5)) == 1
+    assert queue.claim("t:2", ("laned",), 5) == []
+    rows = [row(queue, each) for each in ids]
+    assert [(each.status, each.lane, each.holds_secrets) for each in rows] == [
+        ("running", "program:1", True), ("pending", "program:1", True), ("pending", "program:1", True)
+    ]
+    assert "ya29" not in str(rows)
+    assert queue.counts().waiting == 2
+
+
+def test_copies_of_rows_in_every_condition_hold_no_promise_up(queue: Queue, engine: Engine) -> None:
+    originals = queue.enqueue([NewJob("quick", 1), NewJob("laned", 1), NewJob("laned", 1), NewJob("quick", 1)])
+    queue.admit()
+    running = claim_one(queue, "t:1", "quick")
+    queue.cancel(originals[3])
+    columns = [each.name for each in indexing_jobs.c if each.name != "id"]
+    # Of a job that runs in a lane Postgres takes a copy as a new job; SQLite refuses it, as its checks come before triggers.
+    copied = "', '".join(("pending", "cancelled") if one_writer(engine) else ("pending", "cancelled", "running"))
+    with engine.begin() as connection:
+        connection.execute(text(
+            f"INSERT INTO indexing_jobs ({', '.join(columns)}) SELECT {', '.join(columns)} FROM indexing_jobs"
+            f" WHERE status IN ('{copied}') ORDER BY id"
+        ))
+    queue.admit()
+    claimed = queue.claim("t:2", ("laned",), 9)
+    assert [each.id for each in claimed] == [originals[1]]
+    assert queue.held(["t:1"]) == {"t:1"}
+    assert [each.job_id for each in queue.heartbeat(["t:1"])] == [running.id]
+    assert queue.counts().waiting == 3

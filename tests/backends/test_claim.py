@@ -115,7 +115,7 @@ def test_a_job_that_somebody_else_is_taking_is_passed_over_not_waited_for(queue:
 def test_a_claim_reads_its_index_in_order_whatever_the_queue_holds(queue: Queue, engine: Engine, ready: int) -> None:
     insert_many(engine, 5000, status="'completed'", completed_at=time_text(engine, 60))
     if ready:
-        insert_many(engine, ready, ready_at=time_text(engine, 1), priority="n % 10")
+        insert_many(engine, ready, examined="true", ready_at=time_text(engine, 1), priority="n % 10")
     analyze(engine)
     (plan,) = plans(engine, "UPDATE indexing_jobs", lambda: queue.claim("t:1", OURS, 10))[:1]
     assert re.search(r"(using|USING) (INDEX )?jobqueue_ready", plan), plan
@@ -125,7 +125,7 @@ def test_a_claim_reads_its_index_in_order_whatever_the_queue_holds(queue: Queue,
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_the_fused_settle_and_claim_reads_indexes_too(queue: Queue, engine: Engine) -> None:
     insert_many(engine, 20_000, status="'completed'", completed_at=time_text(engine, 60))
-    insert_many(engine, 2000, ready_at=time_text(engine, 1))
+    insert_many(engine, 2000, examined="true", ready_at=time_text(engine, 1))
     analyze(engine)
     done = [(each, DONE) for each in queue.claim("t:1", OURS, 100)]
     (plan,) = plans(engine, "UPDATE indexing_jobs", lambda: queue.settle_and_claim("t:1", done, "t:2", OURS, 100))

@@ -252,7 +252,7 @@ def test_counting_reads_no_history(queue: Queue, engine: Engine) -> None:
     insert_many(engine, 20_000, status="'completed'", completed_at=time_text(engine, 60))
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM jobqueue_count_deltas"))  # as if their whole story had been counted
-    insert_many(engine, 10, ready_at=time_text(engine, 1))
+    insert_many(engine, 10, examined="true", ready_at=time_text(engine, 1))
     queue.fold_counts()
     with engine.begin() as connection:
         connection.execute(text("ANALYZE"))

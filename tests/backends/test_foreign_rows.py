@@ -36,7 +36,8 @@ def test_a_time_beyond_every_calendar_is_shown_as_the_nearest_that_there_is(
     queue: Queue, engine: Engine, written: str
 ) -> None:
     finished = insert_raw(engine, status="completed", **dict.fromkeys(MOMENTS, written))
-    waiting = insert_raw(engine, **dict.fromkeys(("created_at", "scheduled_at", "started_at"), written), waits_for="time")
+    times = dict.fromkeys(("created_at", "scheduled_at", "started_at"), written)
+    waiting = insert_raw(engine, **times, examined=True, waits_for="time")
     for job_id in (finished, waiting):
         assert look_at(queue, job_id)
     nearest = datetime(1, 1, 2, tzinfo=UTC) if "BC" in written or written[0] in "-0" else datetime(9999, 12, 30, tzinfo=UTC)

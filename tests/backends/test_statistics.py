@@ -147,7 +147,7 @@ def test_a_lease_that_nobody_renews_is_stalled_until_it_is_taken_back(queue: Que
 
 
 def test_measuring_does_not_take_longer_for_many_ready_jobs_of_few_priorities(queue: Queue, engine: Engine) -> None:
-    insert_many(engine, 20_000, priority="n % 3", ready_at="CURRENT_TIMESTAMP")
+    insert_many(engine, 20_000, priority="n % 3", examined="true", ready_at="CURRENT_TIMESTAMP")
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("ANALYZE indexing_jobs")

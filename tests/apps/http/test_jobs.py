@@ -230,7 +230,9 @@ def test_looking_at_a_job_that_waits_for_a_key_makes_none(served: Served, engine
 
 
 def test_what_is_shown_of_a_row_is_every_column_that_is_public(served: Served, queue: Queue) -> None:
-    private = {"lease", "ready_at", "lane", "waits_for", "checkpoint", "locked_boot", "locked_boot_seconds", "holds_secrets"}
+    private = {
+        "lease", "ready_at", "lane", "waits_for", "checkpoint", "locked_boot", "locked_boot_seconds", "holds_secrets", "examined",
+    }
     job = add(served)
     assert set(job) == set(row(queue, job["id"])._fields) - private
 
