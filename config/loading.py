@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from .fields import values
-from .layers import make_absolute, over_file, working_directory
+from .layers import PREFIX, make_absolute, over_file, working_directory
 from .masking import is_secret, literal_password
 from .problems import ConfigError, Problem, did_you_mean, in_order
 from .reading import parse, read_text
@@ -38,6 +39,12 @@ class Loaded:
     path: Path
     digest: str
     warnings: tuple[Problem, ...] = ()
+
+    def from_command_line(self) -> dict[str, str]:
+        """What the command line set, as environment variables that set the same for another process."""
+        found = {dotted(path): value for path, value, _ in values(self.settings)}
+        given = [key for key, source in self.sources.items() if source.kind is Kind.COMMAND_LINE and "[" not in key]
+        return {PREFIX + key.upper().replace(".", "__"): _as_text(found[key]) for key in given}
 
 
 def find_config(explicit: str | None, environment: Mapping[str, str] = os.environ) -> Path:
@@ -95,6 +102,10 @@ def load(
         warnings.append(Problem(None, "CFG-NO-JOB-TYPES", message, hint, "warning"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     return Loaded(settings, _sources(settings, tree), path.absolute(), digest, in_order(warnings))
+
+
+def _as_text(value: object) -> str:
+    return json.dumps(value) if isinstance(value, bool | int | float | tuple) else str(value)
 
 
 def _sources(settings: Settings, tree: Branch) -> Mapping[str, Source]:

@@ -192,7 +192,7 @@ class ApiReady(Event):
 
 @dataclass(frozen=True, slots=True)
 class ApiLost(Event):
-    """It ended, or was not ready in time and was killed; another is started."""
+    """It ended, or was not ready in time or did not answer and was killed; another is started."""
 
     name = "api.lost"
     level = logging.WARNING

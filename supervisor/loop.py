@@ -187,6 +187,7 @@ class Supervisor:
         self._looked_at = now
         self._crew.stop_the_overdue(self._limits, now, self._awake_since)
         self._liaison.watch(self._limits, now, self._awake_since)
+        self._serving.watch(now, self._awake_since)
         if self.state is State.STARTING and self._crew.all_ready:
             self.state = State.RUNNING
             tell(SupervisorReady(self._crew.wanted, round((now - self._began) * 1000)))
@@ -361,7 +362,7 @@ class Supervisor:
 
     def _children(self) -> list[Any]:
         own = [worker.child for _, worker in self._crew.living]
-        return own + [child for child in (self._liaison.child, self._serving.child) if child is not None]
+        return own + ([self._liaison.child] if self._liaison.child else []) + self._serving.children
 
     def _watch(self) -> None:
         """Wake up when a child ends, or maintenance or the API speaks."""

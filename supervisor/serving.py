@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from config import SUPERVISED, Settings
+from config import SUPERVISED, Loaded
 
+from .asking import PATIENCE, Asking
 from .children import Child, Nursery
-from .events import ApiLost, ApiNotListening, ApiReady, tell
+from .events import ApiLost, ApiReady, tell
 from .limits import NEVER
+from .listening import Listening
 from .restarts import RestartPolicy, recent, start_after
 
 PROGRAM = "apps.serve"
@@ -24,9 +25,6 @@ PROGRAM = "apps.serve"
 HOME = Path(__file__).resolve().parent.parent
 """Where our packages stand: the child finds the same ones, whatever lies in the working directory."""
 
-LISTEN_AGAIN = 5.0
-"""Seconds between two tries to get an address that somebody else has."""
-
 LEAVE_WITHIN = 8.0
 """Seconds that requests under way may take at the end."""
 
@@ -34,43 +32,51 @@ LEAVE_WITHIN = 8.0
 class Serving:
     """At most one such process. Whatever becomes of it, the supervisor goes on."""
 
-    def __init__(self, nursery: Nursery, settings: Settings, config: Path, run_dir: Path, random: Random) -> None:
+    def __init__(self, nursery: Nursery, loaded: Loaded, run_dir: Path, random: Random) -> None:
         self.child: Child | None = None
-        self.url = ""
-        self._nursery, self._settings, self._random = nursery, settings, random
-        self._environment = _environment(settings, config, run_dir)
-        self._socket: socket.socket | None = None
-        self._listen_at = 0.0
-        self._complained = ""
+        self._nursery, self._settings, self._random = nursery, loaded.settings, random
+        self._environment = _environment(loaded, run_dir)
+        self._listening = Listening(nursery, loaded.settings.api) if loaded.settings.api.enabled else None
+        self._asking: Asking | None = None
         self._ready: int | None = None
         self._is_ready = self._leaving = False
         self._because = ""
         self._deaths: list[float] = []
         self._not_before, self._kill_at = 0.0, NEVER
-        self._places = _places(settings) if settings.api.enabled else []
+
+    @property
+    def url(self) -> str:
+        """Where it answers, or will; empty as long as the address cannot be had."""
+        return self._listening.url if self._listening else ""
+
+    @property
+    def children(self) -> list[Child]:
+        """The API, and who asks for its address."""
+        return [*([self.child] if self.child else []), *(self._listening.children if self._listening else [])]
 
     @property
     def descriptors(self) -> list[int]:
-        """What wakes the supervisor when the API is ready or ends."""
-        pidfd = [self.child.pidfd] if self.child and self.child.pidfd is not None else []
-        return pidfd + ([self._ready] if self._ready is not None else [])
+        """What wakes the supervisor when the API is ready, answers or ends."""
+        own = [child.pidfd for child in self.children if child.pidfd is not None]
+        own += [self._ready] if self._ready is not None else []
+        return own + [each for part in (self._listening, self._asking) if part for each in part.descriptors]
 
     @property
     def is_gone(self) -> bool:
         """Whether there is nothing to wait for at the end."""
-        return self.child is None
+        return not self.children
 
     def next_thing_due(self) -> float:
         """When it may be started, or must be ended."""
         if self.child is not None:
             return self._kill_at
-        if self._leaving or not self._settings.api.enabled:
+        if self._leaving or self._listening is None or self._listening.children:
             return NEVER
-        return self._listen_at if self._socket is None else self._not_before
+        return self._listening.try_at if self._listening.socket is None else self._not_before
 
     def as_dict(self) -> dict[str, Any] | None:
         """For the status file; None when the API is not wanted."""
-        if not self._settings.api.enabled:
+        if self._listening is None:
             return None
         return {"pid": self.child.pid if self.child else None, "url": self.url or None, "state": self._state()}
 
@@ -79,43 +85,21 @@ class Serving:
             return "leaving" if self._leaving else "running" if self._is_ready else "starting"
         if self._leaving:
             return "stopped"
-        return "backing off" if self._socket else "not listening"
-
-    # Listen
-
-    def listen(self, now: float) -> None:
-        """Take the address, if it is wanted and can be had; says once why it cannot."""
-        if self._socket is not None or not self._settings.api.enabled or now < self._listen_at:
-            return
-        self._listen_at = now + LISTEN_AGAIN
-        problem = f"the host {self._settings.api.host!r} is not known"
-        for family, place in self._places:
-            try:
-                self._socket = _listening(family, place)
-            except OSError as error:
-                problem = f"{error.strerror}"
-                continue
-            self._nursery.own(self._socket.fileno())
-            self.url = _url(self._socket)
-            self._complained = ""
-            return
-        if problem != self._complained:
-            self._complained = problem
-            tell(ApiNotListening(f"{self._settings.api.host}:{self._settings.api.port}", problem))
+        return "backing off" if self._listening and self._listening.socket else "not listening"
 
     # Start and end
 
     def keep_alive(self, now: float) -> None:
         """Start it if there is none and its pause is over."""
-        if self._leaving:
-            return
         self.listen(now)
-        if self._socket is None or self.child is not None or now < self._not_before:
+        if self._listening is None or (opened := self._listening.socket) is None:
+            return
+        if self._leaving or self.child is not None or now < self._not_before:
             return
         ready, theirs = os.pipe()
         os.set_blocking(ready, False)
         self._nursery.own(ready)
-        listening = self._socket.fileno()
+        listening = opened.fileno()
         try:
             self.child = self._nursery.fork(
                 lambda: _become(self._environment, listening, theirs), title="jobqueue: api", now=now,
@@ -131,9 +115,16 @@ class Serving:
         self._ready, self._is_ready, self._because = ready, False, ""
         self._kill_at = now + self._settings.supervision.ready_timeout
 
+    def listen(self, now: float) -> None:
+        """Take the address, if it is wanted and can be had."""
+        if self._listening is not None and not self._leaving:
+            self._listening.take(now)
+
     def look(self, now: float) -> None:
         """See whether it is ready, has ended, or must be ended."""
-        self._note_ready()
+        if self._listening is not None:
+            self._listening.look(now)
+        self._note_ready(now)
         if self.child is None:
             return
         if now >= self._kill_at:
@@ -142,7 +133,16 @@ class Serving:
         if (ending := self._nursery.reap(self.child)) is not None:
             self._bury(self._because or f"ended with {ending}", now)
 
-    def _note_ready(self) -> None:
+    def watch(self, now: float, awake_since: float) -> None:
+        """Kill one that was ready and does not answer any more, hung or stopped; `look` sees it die."""
+        if self._asking is None or self._leaving or self._because:
+            return
+        silent = min(self._asking.silence(now), now - awake_since)
+        if silent >= PATIENCE and self.child is not None:
+            self._because = f"did not answer for {silent:.1f} s"
+            self.child.send_group(signal.SIGKILL)
+
+    def _note_ready(self, now: float) -> None:
         if self._ready is None or self.child is None:
             return
         try:
@@ -154,11 +154,14 @@ class Serving:
         if said:
             self._is_ready = True
             self._kill_at = self._kill_at if self._leaving else NEVER
+            if self._listening is not None and self._listening.socket is not None:
+                self._asking = Asking(self._nursery, self._listening.socket, now)
             tell(ApiReady(self.child.pid, self.url))
 
     def _bury(self, reason: str, now: float) -> None:
         assert self.child is not None
         dead, self.child = self.child, None
+        self._ask_no_more()
         if self._ready is not None:
             self._drop(self._ready)
             self._ready = None
@@ -174,24 +177,28 @@ class Serving:
         if self._leaving:
             return
         self._leaving, self._kill_at = True, now + LEAVE_WITHIN
-        if self._socket is not None:
-            self._nursery.disown(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
+        self._ask_no_more()
+        if self._listening is not None:
+            self._listening.give_up()
         if self.child is not None:
             self.child.send(signal.SIGTERM)
+
+    def _ask_no_more(self) -> None:
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None
 
     def _drop(self, descriptor: int) -> None:
         self._nursery.disown(descriptor)
         os.close(descriptor)
 
 
-def _environment(settings: Settings, config: Path, run_dir: Path) -> Mapping[str, str]:
-    """What the child finds: this configuration, these packages, and that it has a supervisor."""
+def _environment(loaded: Loaded, run_dir: Path) -> Mapping[str, str]:
+    """What the child finds: this configuration with what the command line said, these packages, and that it has a supervisor."""
     own = {
+        **loaded.from_command_line(),
         SUPERVISED: str(run_dir),
-        "JOBQUEUE_CONFIG": str(config),
-        "JOBQUEUE__LOGGING__FORMAT": settings.logging.format,
+        "JOBQUEUE_CONFIG": str(loaded.path),
         "PYTHONPATH": os.pathsep.join([str(HOME), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     return {**os.environ, **own}
@@ -203,30 +210,3 @@ def _become(environment: Mapping[str, str], listening: int, ready: int) -> int:
         os.set_inheritable(descriptor, True)
     command = [sys.executable, "-P", "-m", PROGRAM, str(listening), str(ready)]
     os.execve(sys.executable, command, environment)
-
-
-def _places(settings: Settings) -> list[tuple[socket.AddressFamily, Any]]:
-    """The addresses that the host's name stands for. Asked once, before anything runs: a name server may be slow."""
-    try:
-        found = socket.getaddrinfo(settings.api.host, settings.api.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError:
-        return []
-    return [(family, place) for family, _, _, _, place in found]
-
-
-def _listening(family: socket.AddressFamily, place: Any) -> socket.socket:
-    """A socket that listens at that address; raises `OSError`. What arrives while no child lives waits for the next."""
-    opened = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(place)
-        opened.listen()
-    except BaseException:
-        opened.close()
-        raise
-    return opened
-
-
-def _url(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

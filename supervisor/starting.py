@@ -121,7 +121,7 @@ def _supervise(
         if not directory.starts_again:
             directory.order_stop()
         return 0
-    serving = Serving(nursery, loaded.settings, loaded.path, directory.path, Random())
+    serving = Serving(nursery, loaded, directory.path, Random())
     serving.listen(boot_time())
     if output is not None:
         _redirect(output)

@@ -220,3 +220,12 @@ def test_the_digest_is_that_of_the_text_that_was_read(desk: Desk) -> None:
     first, second = desk.load(FILE), desk.load(FILE + "poll_interval: 2\n")
     assert first.digest == desk.load(FILE).digest != second.digest
     assert len(first.digest) == 12
+
+
+def test_what_the_command_line_said_is_passed_on_by_the_environment(desk: Desk) -> None:
+    given = {"workers.count": 9, "api.port": 0, "api.enabled": True, "logging.format": "json", "workers.process_ids": ("a", "1")}
+    loaded = desk.load(FILE, overrides=given | {"poll_interval": None})
+    passed = loaded.from_command_line()
+    assert passed.keys() == {"JOBQUEUE__" + key.upper().replace(".", "__") for key in given}
+    assert desk.load(FILE, passed).settings == loaded.settings
+    assert desk.load(FILE).from_command_line() == {}

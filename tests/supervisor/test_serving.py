@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
 import urllib.error
 import urllib.request
+from pathlib import Path
+from random import Random
 from typing import Any
 
 from backends import Status
-from config import running_pid
+from config import load, running_pid
+from supervisor.children import Nursery
+from supervisor.serving import Serving
 from tests.support import eventually
+from workers import boot_time
 
 from .conftest import Stage
 from .scene import Scene, is_gone
@@ -95,6 +101,72 @@ def test_a_host_that_nobody_knows_is_told_and_keeps_nobody_from_working(quiet_st
     scene = quiet_stage(workers=1, api=FREE | {"host": "no.such.host.invalid"}).start()
     assert "not known" in scene.seen("api.not_listening")["reason"]
     assert scene.stop() == 0
+
+
+FORGETFUL = """
+import pathlib, socket
+known, ask = pathlib.Path(__file__).with_name("known"), socket.getaddrinfo
+
+def answer(host, *rest, **more):
+    if host == "api.example" and not known.exists():
+        raise socket.gaierror(-2, "Name or service not known")
+    return ask("127.0.0.1" if host == "api.example" else host, *rest, **more)
+
+socket.getaddrinfo = answer
+
+def run(ctx):
+    pass
+"""
+
+
+def test_a_host_that_becomes_known_later_is_listened_on(quiet_stage: Stage) -> None:
+    scene = quiet_stage(workers=1, api=FREE | {"host": "api.example"})
+    (scene.folder / "forgetful_name_server.py").write_text(FORGETFUL)
+    scene.settings["job_types"]["forgetful"] = "forgetful_name_server:run"
+    scene.start()
+    assert "not known" in scene.seen("api.not_listening", address="api.example:0")["reason"]
+    (scene.folder / "known").touch()
+    serving(scene)
+    assert answer(scene, "/livez") == 200
+    assert len(scene.events("api.not_listening")) == 1
+    assert scene.stop() == 0
+
+
+def _stop_an_api_that_was_ready(folder: Path) -> None:
+    loaded = load(folder / "jobqueue.yaml", overrides={"api.port": 0})
+    serving, nothing = Serving(Nursery(), loaded, folder, Random(1)), -1000.0
+    began = boot_time()
+
+    def proceed(later: float) -> bool:
+        """So many seconds from the beginning; whether it is up and running."""
+        serving.keep_alive(began + later)
+        serving.watch(began + later, nothing)
+        serving.look(began + later)
+        return (serving.as_dict() or {})["state"] == "running"
+
+    assert eventually(lambda: proceed(0.0), within=40)
+    first = serving.children[0]
+    for later in (5.0, 10.0, 15.0):
+        assert proceed(later)
+        eventually(lambda later=later: proceed(later) and len(serving.descriptors) == 1)  # it answered
+    first.send(signal.SIGSTOP)
+    assert proceed(18.0)
+    assert proceed(24.0)
+    serving.watch(began + 1000, began + 995)  # the supervisor itself slept meanwhile
+    assert proceed(24.0)
+    eventually(lambda: not proceed(25.5))
+    assert eventually(lambda: proceed(26.0), within=40)
+    assert serving.children[0].pid != first.pid
+    serving.let_leave(began + 30)
+    eventually(lambda: proceed(30.0) or serving.is_gone)
+
+
+def test_an_api_that_was_ready_and_does_not_answer_any_more_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "jobqueue.yaml").write_text("extensions: []\napi: {enabled: true, port: 1, auth: none}\n")
+    alone = multiprocessing.get_context("fork").Process(target=_stop_an_api_that_was_ready, args=(tmp_path,))
+    alone.start()
+    alone.join(100)
+    assert alone.exitcode == 0
 
 
 def test_a_killed_supervisor_takes_its_api_along_and_nothing_is_served_that_was_not_asked_for(quiet_stage: Stage) -> None:
