@@ -26,6 +26,7 @@ from .enqueueing import Insertion
 from .fleet import JobTypeFacts, SupervisorReport, SupervisorView
 from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
 from .measures import Measures, measure
+from .old_secrets import has_old_secrets, take_old_secrets
 from .operating import CancelAnswer, RetryAnswer, cancel, prune, retry
 from .pages import JobPage
 from .reading import ATTEMPTS_SHOWN, Counts
@@ -332,6 +333,10 @@ class Queue:
         """Delete secrets whose job is gone or was over before they were stored, among the next `batch`; as `prune` does."""
         gone, self._swept_to = self._write(lambda connection: sweep_secrets(connection, batch, self._swept_to))
         return gone
+
+    def take_old_secrets(self, batch: int = 500) -> int:
+        """Take secrets out of the next `batch` jobs that are older than the table of secrets; 0 when there are none."""
+        return self._write(lambda connection: take_old_secrets(connection, batch)) if self.read(has_old_secrets) else 0
 
     def fold_counts(self) -> int:
         """Fold appended changes into the counters; returns how many were folded."""

@@ -324,3 +324,13 @@ statistics = Table(
     Column("total", Float, nullable=False),
 )
 """Sums that only grow, for `/metrics`: attempts by outcome, histograms of durations and waits. Workers add to them."""
+
+unfinished = Table(
+    "jobqueue_unfinished",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("position", Id, nullable=False),
+    Column("last", Id, nullable=False),
+    Column("come_back_to", Id),
+)
+"""Walks over the jobs that a change of the schema left to maintenance: where one is, where it ends, what it had to leave."""

@@ -28,6 +28,9 @@ from .tallies import RECORD_EVERY, Tallies
 
 PRUNE_EVERY = 60.0
 PRUNE_AT_ONCE = 500
+OLD_SECRETS_EVERY = 0.1
+"""Seconds between two looks at jobs of an older schema, while there are any: ten million take an hour, and hold nobody up."""
+
 TIDY_EVERY = 1.0
 """Seconds between two times of folding counters and of moving SQLite's log into the database."""
 
@@ -104,6 +107,7 @@ class Maintenance:
         self._admit = Chore(self._admit_and_wake, poll)
         self._release = Chore(self._release_outstanding, heartbeat, wanted=lambda: bool(self._outstanding))
         self._prune = Chore(self._prune_a_batch, PRUNE_EVERY, boot_time() + PRUNE_EVERY * random.random())
+        self._old_secrets = Chore(self._take_old_secrets, PRUNE_EVERY)
         self._fold = Chore(self._fold_counts, TIDY_EVERY, wanted=lambda: self._folding or self._lookout.is_busy())
         self._chores = [
             Chore(self._make_known, NEVER),
@@ -115,6 +119,7 @@ class Maintenance:
             self._fold,
             Chore(self._checkpoint, TIDY_EVERY, wanted=lambda: queue.engine.dialect.name == "sqlite"),
             self._prune,
+            self._old_secrets,
             Chore(self.tallies.record, RECORD_EVERY, wanted=lambda: bool(self.tallies.sums)),
         ]
 
@@ -239,6 +244,10 @@ class Maintenance:
         if self._queue.prune(plan.retention_of(self._settings), PRUNE_AT_ONCE) == PRUNE_AT_ONCE:
             self._prune.due_at = boot_time() + TIDY_EVERY
         self._queue.sweep_secrets(PRUNE_AT_ONCE)
+
+    def _take_old_secrets(self) -> None:
+        if self._queue.take_old_secrets():
+            self._old_secrets.due_at = boot_time() + OLD_SECRETS_EVERY
 
     # Wait
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from backends import Queue, Rotation, Status, add_key, open_engine, rotate_secrets
-from backends.tables import secrets
+from backends.tables import secrets, unfinished
+from tests.backends.scene import insert_raw, row
+from tests.support import eventually
 
 from .conftest import Stage
 
@@ -41,3 +43,12 @@ def test_keys_change_under_load_without_a_restart_and_nothing_is_lost(stage: Sta
     assert scene.worker_pids == pids
     with queue.engine.connect() as connection:
         assert connection.execute(select(secrets)).all() == []
+
+
+def test_maintenance_takes_secrets_out_of_jobs_that_a_change_of_the_schema_left(stage: Stage) -> None:
+    scene = stage()
+    with scene.queue.engine.begin() as connection:
+        ids = [insert_raw(connection, status="completed", job_parameters='{"token": "ya29.old"}') for _ in range(3)]
+        connection.execute(insert(unfinished).values(name="old secrets", position=0, last=ids[-1]))
+    scene.start()
+    eventually(lambda: "ya29.old" not in str([row(scene.queue, each) for each in ids]), within=10)

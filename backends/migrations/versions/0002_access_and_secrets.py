@@ -23,6 +23,7 @@ def upgrade() -> None:
     op.add_column("indexing_jobs", sa.Column("examined", sa.Boolean))
     _create_indexes()
     _count_the_waiting()
+    _leave_the_old_secrets()
     for statement in TRIGGERS[op.get_context().dialect.name]:
         op.execute(statement)
 
@@ -89,6 +90,21 @@ def _create_secrets() -> None:
         sa.Column("created_at", Moment, nullable=False, server_default=now()),
         sa.UniqueConstraint("owner", "owner_id", "name", name="jobqueue_one_secret_of_a_name"),
         sa.CheckConstraint("owner IN ('job', 'user', 'program')", name="jobqueue_known_owner"),
+    )
+
+
+def _leave_the_old_secrets() -> None:
+    """Jobs that are there already may have secrets among their parameters: maintenance will look at each once."""
+    op.create_table(
+        "jobqueue_unfinished",
+        sa.Column("name", sa.String, primary_key=True),
+        sa.Column("position", Id, nullable=False),
+        sa.Column("last", Id, nullable=False),
+        sa.Column("come_back_to", Id),
+    )
+    op.execute(
+        "INSERT INTO jobqueue_unfinished (name, position, last)"
+        " SELECT 'old secrets', 0, max(id) FROM indexing_jobs HAVING max(id) IS NOT NULL"
     )
 
 
