@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ARRAY, Integer, bindparam, case, func, insert, or_, select, true
+from sqlalchemy import ARRAY, Integer, and_, bindparam, case, func, insert, or_, select, true
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import String
 
-from .dialects import AnyRow, insert_for, one_writer
+from .dialects import AnyRow, one_writer
 from .extraction import may_hold_secrets, part
 from .job import BadParameters, NewJob
 from .parameters import parameters_text
@@ -62,14 +63,28 @@ class Insertion:
 
     def _insert(self, connection: Connection) -> list[int]:
         rows = self._rows
+        if self._unique and len(rows) > 1:
+            return self._insert_by_key(connection)
         if self._unique:
-            answers = [_insert_unique(connection, row) for row in rows]
-            self.repeated = {i for i, (_, is_new) in enumerate(answers) if not is_new}
-            return [job_id for job_id, _ in answers]
+            job_id, is_new = _insert_unique(connection, rows[0])
+            self.repeated = set() if is_new else {0}
+            return [job_id]
         if len(rows) == 1:
             return [int(connection.execute(_single(), rows[0]).scalar_one())]
         insert_many = _insert_many_on_sqlite if one_writer(connection) else _insert_many_on_postgres
         return insert_many(connection, rows)
+
+    def _insert_by_key(self, connection: Connection) -> list[int]:
+        """In the order of their keys, so that writers of the same keys wait for each other and never deadlock.
+
+        They run in the order given for all that: they are created a microsecond after each other.
+        """
+        clock = connection.execute(select(now())).scalar_one()
+        rows = [row | {"created_at": clock + timedelta(microseconds=index)} for index, row in enumerate(self._rows)]
+        insert_all = _insert_all_unique_on_sqlite if one_writer(connection) else _insert_all_unique_on_postgres
+        answers = insert_all(connection, sorted(rows, key=_place_among_keys))
+        self.repeated = {index for index, row in enumerate(rows) if not answers[row["created_at"]][1]}
+        return [answers[row["created_at"]][0] for row in rows]
 
     def _row(self, index: int, new: NewJob) -> dict[str, Any]:
         text = parameters_text(new.parameters)
@@ -159,16 +174,16 @@ def _insert_many_on_postgres(connection: Connection, rows: Sequence[dict[str, An
     return sorted(connection.execute(_MANY_ON_POSTGRES, arrays).scalars())
 
 
-def _many_on_postgres() -> Any:
-    arrays = [bindparam(name, type_=ARRAY(job[name].type)) for name in _GIVEN]
+def _many_on_postgres(into: Any, columns: Sequence[str]) -> Any:
+    arrays = [bindparam(name, type_=ARRAY(job[name].type)) for name in columns]
     arrays.append(bindparam("b_max_retries", type_=ARRAY(Integer)))
-    names = [*_GIVEN, "b_max_retries"]
+    names = [*columns, "b_max_retries"]
     given = func.unnest(*arrays).table_valued(*names, with_ordinality="position", name="given").render_derived()
     unlaned = job_types.c.name.is_not(None) & job_types.c.lane.is_(None)
     due = given.c.scheduled_at.is_(None) | (given.c.scheduled_at <= now())
     chosen = (
         select(
-            *(given.c[name] for name in _GIVEN),
+            *(given.c[name] for name in columns),
             case((unlaned & due, now())),
             true(),
             func.coalesce(given.c.b_max_retries, job_types.c.max_retries, 3),
@@ -176,10 +191,40 @@ def _many_on_postgres() -> Any:
         .select_from(given.outerjoin(job_types, job_types.c.name == given.c.job_type))
         .order_by(given.c.position)
     )
-    return insert(indexing_jobs).from_select([*_GIVEN, "ready_at", "examined", "max_retries"], chosen).returning(job.id)
+    return into.from_select([*columns, "ready_at", "examined", "max_retries"], chosen)
 
 
-_MANY_ON_POSTGRES = _many_on_postgres()
+_MANY_ON_POSTGRES = _many_on_postgres(insert(indexing_jobs), _GIVEN).returning(job.id)
+
+
+def _unless_taken(insertion: Any) -> Any:
+    return insertion.on_conflict_do_nothing(
+        index_elements=["program_id", "unique_key"], index_where=job.unique_key.is_not(None)
+    )
+
+
+_KEY = ("program_id", "unique_key")
+_GIVEN_UNIQUE = (*_GIVEN, "unique_key", "created_at")
+_MANY_UNIQUE_ON_POSTGRES = _unless_taken(_many_on_postgres(postgresql.insert(indexing_jobs), _GIVEN_UNIQUE)).returning(
+    job.id, job.created_at
+)
+_EXISTING = select(job.id).where(*(job[name] == bindparam(f"b_{name}") for name in _KEY))
+
+
+def _existing_of_many() -> Any:
+    keys = func.unnest(*(bindparam(name, type_=ARRAY(job[name].type)) for name in _KEY)).table_valued(*_KEY, name="keys")
+    wanted = keys.render_derived()
+    return select(job.id, job.program_id, job.unique_key).join(wanted, and_(*(job[name] == wanted.c[name] for name in _KEY)))
+
+
+_EXISTING_OF_MANY = _existing_of_many()
+
+
+@cache
+def _single_unique(on_sqlite: bool) -> Any:
+    """The same for a job with a key."""
+    into = (sqlite if on_sqlite else postgresql).insert(indexing_jobs)
+    return _unless_taken(_insertion(into)).returning(job.id)
 
 
 def _insert_many_on_sqlite(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
@@ -203,17 +248,45 @@ def _complete(row: dict[str, Any], kind: AnyRow | None, clock: datetime) -> dict
     }
 
 
+def _place_among_keys(row: dict[str, Any]) -> tuple[bool, int, str]:
+    """Those without a key come last: nobody waits for them."""
+    return row["unique_key"] is None, row["program_id"], row["unique_key"] or ""
+
+
+Answers = dict[datetime, tuple[int, bool]]
+"""By the moment at which a row of a batch is created, which no other of them has: its id, and whether it is new."""
+
+
+def _insert_all_unique_on_postgres(connection: Connection, rows: Sequence[dict[str, Any]]) -> Answers:
+    """One statement over arrays, which inserts in their order; another finds those that were there already."""
+    answers: Answers = {}
+    while rows:
+        arrays = {name: [row[name] for row in rows] for name in (*_GIVEN_UNIQUE, "b_max_retries")}
+        answers |= {row.created_at: (row.id, True) for row in connection.execute(_MANY_UNIQUE_ON_POSTGRES, arrays)}
+        taken = [row for row in rows if row["created_at"] not in answers]
+        answers |= _existing(connection, taken) if taken else {}
+        rows = [row for row in taken if row["created_at"] not in answers]
+    return answers
+
+
+def _existing(connection: Connection, rows: Sequence[dict[str, Any]]) -> Answers:
+    """Those of the rows whose key is taken; a rival may have vanished meanwhile."""
+    keys = {name: [row[name] for row in rows] for name in _KEY}
+    found = {(row.program_id, row.unique_key): row.id for row in connection.execute(_EXISTING_OF_MANY, keys)}
+    places = {row["created_at"]: (row["program_id"], row["unique_key"]) for row in rows}
+    return {moment: (found[key], False) for moment, key in places.items() if key in found}
+
+
+def _insert_all_unique_on_sqlite(connection: Connection, rows: Sequence[dict[str, Any]]) -> Answers:
+    return {row["created_at"]: _insert_unique(connection, row) for row in rows}
+
+
 def _insert_unique(connection: Connection, row: dict[str, Any]) -> tuple[int, bool]:
     """Insert unless the key is taken; the id, and whether it is new. A rival that vanishes meanwhile makes us look again."""
-    insertion = (
-        _insertion(insert_for(connection, indexing_jobs))
-        .on_conflict_do_nothing(index_elements=["program_id", "unique_key"], index_where=job.unique_key.is_not(None))
-        .returning(job.id)
-    )
-    existing = select(job.id).where(job.program_id == row["program_id"], job.unique_key == row["unique_key"])
+    insertion = _single_unique(one_writer(connection))
     while True:
-        for statement, is_new in ((insertion, True), (existing, False)):
-            found = connection.execute(statement, row if is_new else {}).scalar()
+        for statement, is_new in ((insertion, True), (_EXISTING, False)):
+            found = connection.execute(statement, row if is_new else {f"b_{name}": row[name] for name in _KEY}).scalar()
             if found is not None:
                 return int(found), is_new
 

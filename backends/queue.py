@@ -98,7 +98,8 @@ class Queue:
     def enqueue(self, jobs: Sequence[NewJob], connection: Connection | None = None) -> list[int]:
         """Add jobs, in the caller's transaction when given a connection; returns their ids in order.
 
-        A job whose `(program_id, unique_key)` exists already is not added; its id is the existing one.
+        A job whose `(program_id, unique_key)` exists already is not added; its id is the existing one. Writers of the same keys
+        wait for each other, and do not deadlock whatever the order of theirs, within one call.
         Secrets among the parameters (see `extraction`) are kept encrypted, and are `ctx.secret(path)` for its handler.
         Raises `BadParameters` for parameters that cannot be stored, `KeyProblem` for secrets that nothing can encrypt.
         """

@@ -103,8 +103,34 @@ def test_a_repeated_key_keeps_the_callers_transaction_usable(queue: Queue) -> No
 
 def test_jobs_keep_their_order_when_only_some_have_a_key(queue: Queue) -> None:
     ids = queue.enqueue([NewJob("quick", 1, unique_key=key) for key in ("z", None, "a", None)])
-    assert ids == sorted(ids)
     assert [row(queue, job_id).unique_key for job_id in ids] == ["z", None, "a", None]
+    assert [each.id for each in queue.claim("tester:0001", ("quick",), 4)] == ids
+    assert queue.enqueue([NewJob("quick", 1, unique_key=key) for key in ("a", "b", "z")])[::2] == [ids[2], ids[0]]
+
+
+def test_of_a_batch_the_first_of_a_key_counts_and_whatever_is_taken_is_found(queue: Queue) -> None:
+    (taken,) = queue.enqueue([NewJob("quick", 1, unique_key="b")])
+    keys = ("c", "b", None, "a", "c", None, "b")
+    ids = queue.enqueue([NewJob("quick", 1, unique_key=key, parameters={"n": n}) for n, key in enumerate(keys)])
+    assert (ids[1], ids[6], ids[4]) == (taken, taken, ids[0])
+    assert [row(queue, ids[n]).job_parameters for n in (0, 2, 3, 5)] == [f'{{"n": {n}}}' for n in (0, 2, 3, 5)]
+    assert len(set(ids)) == 5
+    assert queue.counts().pending == 5
+
+
+def test_writers_of_the_same_keys_in_opposite_order_wait_for_each_other(queue: Queue, database_url: str) -> None:
+    jobs = [NewJob("quick", n % 2, unique_key=f"key {n}") for n in range(150)]
+
+    def add(backwards: int) -> list[int]:
+        own = Queue(open_engine(database_url))
+        for each in range(4):
+            mine = [NewJob("quick", new.program_id, unique_key=f"{new.unique_key} of {each}") for new in jobs]
+            ids = own.enqueue(mine[::-1])[::-1] if backwards else own.enqueue(mine)
+        return ids
+
+    answers = in_processes(queue.engine, add, (0, 1))
+    assert answers[0] == answers[1]
+    assert queue.counts().pending == 600
 
 
 def test_processes_that_enqueue_the_same_keys_at_once_all_get_the_same_jobs(queue: Queue, database_url: str) -> None:
