@@ -32,9 +32,12 @@ LOOKED_AT = 100
 """When there is no room, so many of the oldest connections are looked at for one that is idle."""
 
 
+Progress = tuple[object, int]
+
+
 @dataclass(slots=True)
 class Seen:
-    """What was seen of a connection: bytes since its last request began, and how it was at the last look."""
+    """What was seen of a connection: bytes that were neither body nor the end of headers, and how it was at the last look."""
 
     headers: int = 0
     silent: bool = False
@@ -65,12 +68,20 @@ class Guard:
         """A connection is served no longer."""
         self._open.pop(protocol, None)
 
-    def took(self, protocol: Any, size: int) -> None:
-        """This many bytes came: where they have not made a request by now, they are headers, which have an end."""
+    def took(self, protocol: Any, size: int, before: Progress) -> None:
+        """This many bytes came: where they began no request and brought none of its body, they are headers, which have an end.
+
+        Such come also while a request is answered: the next one's, or those that may follow a body in chunks.
+        """
         if (seen := self._open.get(protocol)) is None:
             return
-        seen.headers = 0 if _in_request(protocol) else seen.headers + size
-        if seen.headers > LARGEST_HEADERS:
+        seen.headers = 0 if progress_of(protocol) != before else seen.headers + size
+        if seen.headers <= LARGEST_HEADERS:
+            return
+        if _in_request(protocol):
+            self.part(protocol)
+            protocol.transport.abort()
+        else:
             detail = f"The headers of a request may have {LARGEST_HEADERS} bytes."
             self._dismiss(protocol, 431, "Headers too large", detail)
 
@@ -120,7 +131,8 @@ class Guard:
 def guard(most: int, patience: float, protocol_class: Any = AutoHTTPProtocol) -> Callable[[], None]:
     """Guard the connections that uvicorn accepts from now on; returns what ends it."""
     keeper = Guard(most, patience)
-    made, lost, received = protocol_class.connection_made, protocol_class.connection_lost, protocol_class.data_received
+    names = ("connection_made", "connection_lost", "data_received", "send_400_response")
+    made, lost, received, _ = originals = [getattr(protocol_class, name) for name in names]
 
     def connection_made(self: Any, transport: Any) -> None:
         _send_at_once(transport)
@@ -137,15 +149,20 @@ def guard(most: int, patience: float, protocol_class: Any = AutoHTTPProtocol) ->
 
     def data_received(self: Any, data: bytes) -> None:
         if keeper.knows(self):
+            before = progress_of(self)
             received(self, data)
-            keeper.took(self, len(data))
+            keeper.took(self, len(data), before)
+
+    def send_400_response(self: Any, message: str) -> None:
+        self.transport.write(_answer(400, "Bad request", "This is not HTTP, or not written as it must be."))
+        self.transport.close()
 
     def undo() -> None:
-        protocol_class.connection_made, protocol_class.connection_lost = made, lost
-        protocol_class.data_received = received
+        for name, original in zip(names, originals, strict=True):
+            setattr(protocol_class, name, original)
 
-    protocol_class.connection_made, protocol_class.connection_lost = connection_made, connection_lost
-    protocol_class.data_received = data_received
+    for name, ours in zip(names, (connection_made, connection_lost, data_received, send_400_response), strict=True):
+        setattr(protocol_class, name, ours)
     return undo
 
 
@@ -169,14 +186,20 @@ def _send_at_once(transport: Any) -> None:
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def progress_of(protocol: Any) -> Progress:
+    """The request that a connection is at, and how much of its body waits to be taken."""
+    return protocol.cycle, len(protocol.cycle.body) if protocol.cycle is not None else 0
+
+
 def _in_request(protocol: Any) -> bool:
     return protocol.cycle is not None and not protocol.cycle.response_complete
 
 
 def _answer(status: int, title: str, detail: str) -> bytes:
     body = json.dumps(Problem(status, title, detail).document)
+    later = "retry-after: 1\r\n" if status in (408, 503) else ""
     head = (
         f"HTTP/1.1 {status} {title}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-        "retry-after: 1\r\nconnection: close\r\n\r\n"
+        f"{later}connection: close\r\n\r\n"
     )
     return (head + body).encode()

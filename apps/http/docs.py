@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from .problems import NotFound
 
@@ -55,7 +56,17 @@ def part(name: str) -> Response:
     """A file of Swagger UI."""
     if name not in PUBLISHED:
         raise NotFound
-    return FileResponse(published(name), headers={"Cache-Control": "max-age=86400"})
+    return WholeFile(published(name), headers={"Cache-Control": "max-age=86400"})
+
+
+class WholeFile(FileResponse):
+    """A file that is given whole: Starlette refuses a `Range` that it does not understand, which others pass over."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One answer."""
+        del self.headers["Accept-Ranges"]
+        asked = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": asked}, receive, send)
 
 
 def published(name: str) -> Path:
