@@ -12,7 +12,7 @@ from .tables import memberships, users
 
 
 class Role(StrEnum):
-    """What a member of a program may do: look; create, cancel and retry jobs; and decide about the program."""
+    """What a member of a program may do: look; create, cancel and retry jobs; `admin` is for applications to tell apart."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"

@@ -136,7 +136,7 @@ def list_tokens(connection: Connection, user_id: int | None = None) -> list[Toke
 
 def find_tokens(connection: Connection, prefix_or_id: str) -> list[Token]:
     """The token of that id, or those of that prefix, which chance may make more than one."""
-    if prefix_or_id.isdecimal():
+    if prefix_or_id.isascii() and prefix_or_id.isdecimal():
         return _tokens(connection, token.id == int(prefix_or_id)) if len(prefix_or_id) < 10 else []
     return _tokens(connection, token.prefix == prefix_or_id)
 

@@ -26,7 +26,7 @@ RoleName = Annotated[
     Literal["viewer", "operator", "admin"],
     typer.Argument(
         metavar="ROLE",
-        help="viewer: look; operator: create, cancel and retry jobs too; admin: decide about the program too.",
+        help="viewer: look; operator: create, cancel and retry jobs too; admin: the same, and for an application to tell apart.",
         show_default=False,
     ),
 ]

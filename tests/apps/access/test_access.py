@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from apps.access.memberships import grant, members, revoke, role_of
-from apps.access.tokens import SHOWN, create_token, identify, list_tokens, note_use, revoke_token
+from apps.access.tokens import SHOWN, create_token, find_tokens, identify, list_tokens, note_use, revoke_token
 from apps.access.users import BadUser, add_user, disable_user, enable_user, find_subject, find_user
 from backends import Role, api_tokens, later
 
@@ -106,3 +106,10 @@ def test_a_user_has_one_role_in_a_program(engine: Engine) -> None:
         assert role_of(connection, anna, 7) is None
         with pytest.raises(ValueError, match="owner"):
             grant(connection, anna, 7, "owner")
+
+
+def test_a_token_is_named_by_plain_digits_only(engine: Engine) -> None:
+    with engine.begin() as connection:
+        made = create_token(connection, add_user(connection, "anna"), "laptop", None)
+        assert [found.id for found in find_tokens(connection, str(made.id))] == [made.id]
+        assert find_tokens(connection, chr(ord("\N{ARABIC-INDIC DIGIT ZERO}") + made.id)) == []
