@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Integer, case, cast, func, literal_column
+from sqlalchemy import ColumnElement, Integer, case, cast, func, literal_column, type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -53,11 +53,12 @@ def cut(column: ColumnElement[Any], extent: Extent) -> ColumnElement[Any]:
     """A text under its own name, the end of a long one replaced by how many bytes there are."""
     size = octets(column)
     mark = literal_column("' ['", String) + cast(size, String) + literal_column("' bytes in all]'", String)
-    return case(
+    shown = case(
         (size <= _number(extent.text), column),
         (size > _number(LARGEST_READ), mark),
         else_=func.substr(column, _number(1), _number(extent.beginning)) + mark,
-    ).label(column.key)
+    )
+    return type_coerce(shown, column.type).label(column.key)
 
 
 def small(column: ColumnElement[Any], extent: Extent) -> ColumnElement[Any]:

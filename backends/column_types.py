@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import DateTime, String
+from sqlalchemy import BigInteger, ColumnElement, DateTime, Integer, String, Text, cast
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -66,6 +66,36 @@ def _moment_of(text: str) -> datetime:
     except (ValueError, TypeError):
         return UNREADABLE
     return within_reach(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+class _WholeOnSqlite(Integer):
+    """SQLite keeps 'high' in an INTEGER column: what is no number is read as 0, what has a fraction without it."""
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return cast(column, Integer)
+
+
+class _LargeWholeOnSqlite(BigInteger):
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return cast(column, BigInteger)
+
+
+class _WordsOnSqlite(String):
+    """SQLite keeps a BLOB in a text column: its bytes are read as text."""
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return cast(column, String)
+
+
+class _LongWordsOnSqlite(Text):
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return cast(column, Text)
+
+
+Whole = Integer().with_variant(_WholeOnSqlite(), "sqlite")
+LargeWhole = BigInteger().with_variant(_LargeWholeOnSqlite(), "sqlite")
+Words = String().with_variant(_WordsOnSqlite(), "sqlite")
+LongWords = Text().with_variant(_LongWordsOnSqlite(), "sqlite")
 
 
 class now(FunctionElement[datetime]):

@@ -66,7 +66,7 @@ def _spend_a_retry(counters: Counters, outcome: Outcome, policy: RetryPolicy, ra
 
 
 def _count_an_interruption(counters: Counters, outcome: Outcome) -> Decision:
-    interruptions = counters.interruptions + 1
+    interruptions = min(counters.interruptions, MOST_INTERRUPTIONS) + 1
     if interruptions > MOST_INTERRUPTIONS:
         reason = f"interrupted {interruptions} times, last: {outcome.reason}"
         return Decision(Status.FAILED, counters.retry_count, interruptions, error=reason)

@@ -193,6 +193,7 @@ def _connect(file: str, wal: bool | None, autocheckpoint: int, wait: float) -> T
         file, isolation_level=None, timeout=wait, check_same_thread=False, factory=TurnConnection
     )
     try:
+        connection.text_factory = _readable
         connection.take_charge(file, wait)
         _configure(connection, wal, autocheckpoint)
     except OSError as error:
@@ -202,6 +203,11 @@ def _connect(file: str, wal: bool | None, autocheckpoint: int, wait: float) -> T
         connection.close()
         raise
     return connection
+
+
+def _readable(text: bytes) -> str:
+    """Any program may write bytes that are no UTF-8 into a text: they are shown as U+FFFD, and fail nobody."""
+    return text.decode("utf-8", "replace")
 
 
 def _make(file: str) -> None:

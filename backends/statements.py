@@ -27,6 +27,9 @@ ENDED = (job.id, job.job_type, job.program_id, job.lane, job.lease, job.locked_b
          job.interruptions, job.cancel_requested_at, job.error_message, job.started_at, job.holds_secrets)
 """What must be known of a job to end its attempt; its parameters, which may be megabytes, stay where they are."""
 
+LARGEST_LEASE = 2**62
+"""After this the leases of a job begin anew. None gets there, but any program may write one: it must not overflow at a claim."""
+
 ORDER = (job.priority.desc(), job.created_at, job.id)
 """The order of the queue: higher priority first, then older, then lower id."""
 
@@ -141,7 +144,7 @@ def claim(limit: int, one_writer: bool) -> Update:
         .values(
             status=_word(Status.RUNNING),
             locked_by=bindparam("tag"),
-            lease=job.lease + 1,
+            lease=job.lease % LARGEST_LEASE + 1,
             locked_at=now(),
             started_at=now(),
             ready_at=null(),
