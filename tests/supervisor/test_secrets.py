@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sqlalchemy import insert, select
@@ -12,8 +13,13 @@ from tests.backends.scene import insert_raw, row
 from tests.support import eventually
 
 from .conftest import Stage
+from .scene import Scene
 
 ROUNDS, JOBS = 4, 25
+
+
+def enqueue_some(scene: Scene) -> list[int]:
+    return [scene.enqueue("expects_its_secret", n=n, access_token=f"secret {n}")[0] for n in range(JOBS)]
 
 
 def test_keys_change_under_load_without_a_restart_and_nothing_is_lost(stage: Stage, tmp_path: Path, database_url: str) -> None:
@@ -23,13 +29,16 @@ def test_keys_change_under_load_without_a_restart_and_nothing_is_lost(stage: Sta
     queue = Queue(open_engine(database_url, key_file=keys))
     scene.queue.engine.dispose()
     scene.queue = queue
-    waiting = [scene.enqueue("expects_its_secret", n=n, access_token=f"secret {n}")[0] for n in range(JOBS)]
+    waiting = enqueue_some(scene)
     scene.start()
     pids, numbers = scene.worker_pids, list(waiting)
-    for _ in range(ROUNDS):
-        add_key(keys)
-        numbers += [scene.enqueue("expects_its_secret", n=n, access_token=f"secret {n}")[0] for n in range(JOBS)]
-        rotate_secrets(queue.engine, batch=5)
+    with ThreadPoolExecutor(1) as another:
+        for _ in range(ROUNDS):
+            arriving = another.submit(enqueue_some, scene)
+            while not arriving.done():
+                add_key(keys)
+                assert rotate_secrets(queue.engine, batch=5).broken == {}
+            numbers += arriving.result()
     late = scene.enqueue("until_file", access_token="secret late")
     scene.becomes(late[0], Status.RUNNING)
     newest = add_key(keys)
