@@ -11,6 +11,9 @@ from .opening import problem_of
 from .problems import Exit, Problem, Rendered
 
 
+NO_NUMBER = "Input should be a valid integer, unable to parse string as an integer"
+
+
 def report(error: Exception) -> int:
     """Say on stderr what went wrong and what to do about it; returns the exit code."""
     known = error if isinstance(error, Problem | Rendered) else worded(error)
@@ -46,5 +49,10 @@ def worded(error: Exception) -> Problem | Rendered:
 
 def _of_usage(error: TyperException) -> Problem:
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else "supervisor"
-    return Problem("USAGE", error.format_message().strip(), f"{path} --help", Exit.USAGE)
+    what = error.format_message().strip().replace(NO_NUMBER, "must be a whole number")
+    if context is None:
+        return Problem("USAGE", what, "supervisor --help", Exit.USAGE)
+    path = context.command_path
+    wanted = [each.metavar for each in context.command.params if each.param_type_name == "argument" and each.metavar]
+    usage = f"Usage: {' '.join([path, *wanted])} [OPTIONS]. More: " if wanted else ""
+    return Problem("USAGE", what, f"{usage}{path} --help", Exit.USAGE)

@@ -46,3 +46,12 @@ def test_nothing_found_says_what_to_look_at(supervisor: Place) -> None:
 @on_sqlite
 def test_a_query_without_words_is_a_usage_error(supervisor: Place) -> None:
     assert "error[QUERY] the query holds no word" in supervisor("search", 1, "?!", code=2).err
+
+
+@on_sqlite
+def test_words_where_the_program_is_to_stand_are_answered_with_how_to_write_it(supervisor: Place) -> None:
+    ran = supervisor("search", "lane", 1, code=2)
+    assert ran.err == (
+        "error[USAGE] Invalid value for 'PROGRAM': must be a whole number\n"
+        "  Usage: supervisor search PROGRAM QUERY... [OPTIONS]. More: supervisor search --help\n"
+    )
