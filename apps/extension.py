@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import IntegrityError
 
-from backends import NewJob, Status, indexing_jobs
+from backends import NewJob, Status, indexing_jobs, programs
 
 from .access.memberships import grant, members, revoke
 from .access.tokens import create_token, find_tokens, list_tokens, revoke_token
@@ -43,39 +44,50 @@ Enqueue = Callable[[NewJob, Connection], int]
 FIRST_JOB = "full_scan"
 
 
-def on_start(engine: Engine, declared: Sequence[Mapping[str, Any]], enqueue: Enqueue) -> list[str]:
+def on_start(engine: Engine, declared: Sequence[Mapping[str, Any]], enqueue: Enqueue, is_first: bool) -> list[str]:
     """Store the programs that jobqueue.yaml declares, and enqueue a scan of those with `index: on_start`.
 
-    `declared` holds the entries of `programs`; `enqueue` adds a job in the given transaction and returns its id.
-    A program whose scan is pending or running already gets no second one. Returns what was done, in sentences; a program
-    that cannot be stored is such a sentence too, and keeps no other from being stored.
+    `declared` holds the entries of `programs`; `enqueue` adds a job in the given transaction and returns its id. `is_first`:
+    no other supervisor of this database runs; beside others only programs are scanned of which no scan is known. A program
+    whose scan is pending or running already gets no second one, however many start at the same moment. Returns what was
+    done, in sentences; a program that cannot be stored is such a sentence too, and keeps no other from being stored.
     """
     said: list[str] = []
     for each in declared:
         try:
-            with engine.begin() as connection:
-                said += [declare_program(connection, each), *_scan(connection, each, enqueue)]
+            said += _bring_in(engine, each, enqueue, is_first)
+        except IntegrityError:  # another supervisor, which starts at this moment, stored it first
+            said += _bring_in(engine, each, enqueue, is_first)
         except BadProgram as error:
             said.append(str(error))
     return said
 
 
-def _scan(connection: Connection, declared: Mapping[str, Any], enqueue: Enqueue) -> list[str]:
-    if declared.get("index") != "on_start":
-        return []
-    waiting = _unfinished_scan(connection, declared["id"])
+def _bring_in(engine: Engine, declared: Mapping[str, Any], enqueue: Enqueue, is_first: bool) -> list[str]:
+    with engine.begin() as connection:
+        stored = declare_program(connection, declared)
+        is_wanted = declared.get("index") == "on_start"
+        return [stored, *(_scan(connection, declared, enqueue, is_first) if is_wanted else [])]
+
+
+def _scan(connection: Connection, declared: Mapping[str, Any], enqueue: Enqueue, is_first: bool) -> list[str]:
+    connection.execute(select(programs.c.id).where(programs.c.id == declared["id"]).with_for_update())  # one after the other
+    waiting = _scan_of(connection, declared["id"], Status.PENDING, Status.RUNNING)
     if waiting is not None:
         return [f"job {waiting} is to scan program {declared['id']} already"]
+    if not is_first and _scan_of(connection, declared["id"], *Status) is not None:
+        return []
     number = enqueue(NewJob(FIRST_JOB, declared["id"]), connection)
     return [f"job {number} will scan program {declared['id']} ({declared['name']})"]
 
 
-def _unfinished_scan(connection: Connection, program_id: int) -> int | None:
+def _scan_of(connection: Connection, program_id: int, *statuses: Status) -> int | None:
+    """A scan of the whole program that is in one of these statuses."""
     job = indexing_jobs.c
-    unfinished = select(job.id).where(
+    scans = select(job.id).where(
         job.program_id == program_id,
         job.job_type == FIRST_JOB,
         job.folder_id.is_(None),
-        job.status.in_([Status.PENDING.value, Status.RUNNING.value]),
+        job.status.in_([status.value for status in statuses]),
     )
-    return connection.scalar(unfinished.limit(1))
+    return connection.scalar(scans.limit(1))

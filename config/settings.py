@@ -126,7 +126,7 @@ class Program(Section):
     """The folder to index: a path for `local` (required), a folder id for `google_drive` (null: everything)."""
 
     index: Literal["on_start", "manual"] = "manual"
-    """`on_start` enqueues a job for the program whenever a supervisor starts."""
+    """`on_start` enqueues a scan of the program when a supervisor starts while no other one of the database runs."""
 
     settings: dict[str, Any] = {}
     """Options of the source, such as `include_trashed`. A text that starts with `./` or `../` is a path."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import select
+import socket
 
+import psutil
 from sqlalchemy import Connection, Engine
 
-from backends import DatabaseUnavailable, NewJob, Queue, check, check_keys, current, head, open_engine, upgrade
+from backends import DatabaseUnavailable, NewJob, Queue, SupervisorView, check, check_keys, current, head, open_engine, upgrade
 from config import Settings, mask
 from workers import boot_time
 
@@ -57,14 +59,20 @@ def _prepare(settings: Settings, supervisor_id: str, tell: Tell) -> str:
     queue = Queue(engine, plan.policies_of(settings))
     queue.read(check_keys)
     queue.register(plan.facts_of(settings), supervisor_id, settings.lock_timeout)
+    is_first = not any(_lives(each) for each in queue.supervisors(settings.lock_timeout))
     for name in settings.extensions:
-        for sentence in _start_extension(name, engine, settings, queue):
+        for sentence in _start_extension(name, engine, settings, queue, is_first):
             tell({"extension": name, "said": sentence})
     engine.dispose()
     return _sentence(settings, before)
 
 
-def _start_extension(name: str, engine: Engine, settings: Settings, queue: Queue) -> list[str]:
+def _lives(other: SupervisorView) -> bool:
+    """Whether it runs: one of this host that was killed a moment ago is known to be gone."""
+    return other.host != socket.gethostname() or psutil.pid_exists(other.pid)
+
+
+def _start_extension(name: str, engine: Engine, settings: Settings, queue: Queue, is_first: bool) -> list[str]:
     """Have an extension do what it does at start, such as storing the declared programs; what it says comes back."""
     on_start = getattr(importlib.import_module(name), "on_start", None)
     if on_start is None:
@@ -73,7 +81,7 @@ def _start_extension(name: str, engine: Engine, settings: Settings, queue: Queue
     def enqueue(job: NewJob, connection: Connection) -> int:
         return queue.enqueue([job], connection)[0]
 
-    return list(on_start(engine, [program.model_dump() for program in settings.programs], enqueue))
+    return list(on_start(engine, [program.model_dump() for program in settings.programs], enqueue, is_first))
 
 
 def _sentence(settings: Settings, before: str | None) -> str:

@@ -10,7 +10,6 @@ from . import output
 from .opening import problem_of
 from .problems import Exit, Problem, Rendered
 
-
 NO_NUMBER = "Input should be a valid integer, unable to parse string as an integer"
 
 

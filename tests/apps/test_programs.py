@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,18 @@ from sqlalchemy.engine import Connection
 
 from apps.extension import add_program, list_programs, on_start
 from apps.programs import BadProgram, Program
-from backends import NewJob, Queue, indexing_jobs
+from backends import NewJob, Queue, indexing_jobs, open_engine
 
 DOCS = {"id": 3, "name": "Docs", "source": "local", "folder": "/srv/docs", "index": "on_start", "settings": {}}
 
 
-def start(engine: Engine, *declared: dict[str, Any]) -> list[str]:
+def start(engine: Engine, *declared: dict[str, Any], is_first: bool = True) -> list[str]:
     queue = Queue(engine)
 
     def enqueue(job: NewJob, connection: Connection) -> int:
         return queue.enqueue([job], connection)[0]
 
-    return on_start(engine, declared, enqueue)
+    return on_start(engine, declared, enqueue, is_first)
 
 
 def programs(engine: Engine) -> list[Program]:
@@ -42,6 +43,26 @@ def test_a_declared_program_is_stored_and_scanned_once(engine: Engine) -> None:
     assert programs(engine) == [Program(3, "Docs", "local", "/srv/docs", {}, True)]
     assert "already" in start(engine, DOCS)[1]
     assert jobs(engine) == [("full_scan", 3)]
+
+
+def test_who_is_not_the_first_has_only_those_scanned_that_never_were(engine: Engine) -> None:
+    start(engine, DOCS)
+    Queue(engine).cancel(1)
+    more = DOCS | {"id": 4, "name": "More"}
+    assert "job 2 will scan program 4" in start(engine, DOCS, more, is_first=False)[-1]
+    assert jobs(engine) == [("full_scan", 3), ("full_scan", 4)]
+    start(engine, DOCS)
+    assert len(jobs(engine)) == 3
+
+
+def test_those_who_start_at_the_same_moment_store_and_scan_a_program_once(database_url: str) -> None:
+    engines = [open_engine(database_url) for _ in range(4)]
+    with ThreadPoolExecutor() as pool:
+        said = list(pool.map(lambda engine: start(engine, DOCS), engines))
+    assert sum("will scan" in sentence for each in said for sentence in each) == 1
+    assert jobs(engines[0]) == [("full_scan", 3)]
+    for engine in engines:
+        engine.dispose()
 
 
 def test_a_program_that_is_only_declared_is_not_scanned(engine: Engine) -> None:

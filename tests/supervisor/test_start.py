@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import psutil
+import pytest
 
 from backends import Status
 from config import Settings
@@ -154,11 +155,27 @@ def test_a_lane_that_a_running_supervisor_sees_otherwise_is_refused(quiet_stage:
     assert "job type quick" in other.log.read_text()
 
 
+@pytest.mark.parametrize("ends", [signal.SIGTERM, signal.SIGKILL])
+def test_only_the_first_supervisor_of_a_database_has_programs_scanned(stage: Stage, tmp_path: Path, ends: int) -> None:
+    declared = {"id": 3, "name": "Papers", "folder": str(tmp_path), "index": "on_start"}
+    more = {"workers": 1, "extensions": ["apps.extension"], "programs": [declared]}
+    first = stage("first", **more).start()
+    eventually(first.queue.supervisors)
+    assert "job 1 will scan program 3" in first.seen("extension.said", said="job 1 will scan program 3 (Papers)")["said"]
+    assert first.queue.cancel(1)
+    other = stage("other", **more).start()
+    assert first.queue.get(2) is None
+    assert other.stop() == 0
+    first.stop(ends)
+    first.start()
+    assert eventually(lambda: first.queue.get(2))
+
+
 def test_an_extension_does_its_part_at_start_and_is_quoted_in_the_log(quiet_stage: Stage) -> None:
     scene = quiet_stage(programs=[{"id": 3, "name": "Papers", "source": "google_drive"}])
     (scene.folder / "addition.py").write_text(
         "from backends import NewJob\n"
-        "def on_start(engine, declared, enqueue):\n"
+        "def on_start(engine, declared, enqueue, is_first):\n"
         "    with engine.begin() as connection:\n"
         "        return [f'{each[\"name\"]}: job {enqueue(NewJob(\"x\", each[\"id\"]), connection)}' for each in declared]\n"
     )
