@@ -134,8 +134,8 @@ async def _without_key(request: Request, error: Exception) -> Response:
     return Problem(
         503,
         "Secrets unavailable",
-        "The encryption key that this needs is not there, or cannot be used. Whoever runs this installation makes one with"
-        " `supervisor secrets new-key` and names it under `encryption`; the log says more.",
+        "The encryption key that this needs is not there, or cannot be used. Whoever runs this installation restores it or, where"
+        " there never was one, makes one with `supervisor secrets new-key`; the log and `supervisor doctor` say more.",
     ).response()
 
 

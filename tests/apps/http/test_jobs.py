@@ -250,3 +250,18 @@ def test_secrets_among_the_parameters_are_taken_and_never_shown(served: Served, 
     waiting = insert_raw(engine, job_parameters='{"access_token": "ya29.marked"}')
     for path in ("/job-queue/jobs/1", f"/job-queue/jobs/1/{waiting}"):
         assert "ya29.marked" not in served.client.get(path).text
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_key_file_that_was_lost_is_not_replaced_by_a_request(served: Served, tmp_path: Path, engine: Engine) -> None:
+    secret = {**WANTED, "job_parameters": {"access_token": "ya29.marked"}}
+    assert served.client.post("/job-queue/jobs", json=secret).status_code == 201
+    [file] = tmp_path.glob("*.key")
+    file.unlink()
+    insert_raw(engine, job_parameters='{"access_token": "ya29.marked"}')
+    answer = served.client.post("/job-queue/jobs", json=secret)
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/secrets-unavailable")
+    assert "restores it" in answer.json()["detail"]
+    shown = [served.client.get(f"/job-queue/jobs/1{rest}") for rest in ("", "/1", "/2")]
+    assert {each.status_code for each in shown} == {200}
+    assert list(tmp_path.glob("*.key")) == []
