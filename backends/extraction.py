@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, case, func, null, or_
 
+from .bounds import octets
+from .job import LARGEST_CLAIMED
+
 MASK = "***"
 
 TELLTALES = ("token", "pass", "pwd", "secret", "bearer", "auth", "credential", "key", "service", "account")
@@ -60,9 +63,13 @@ def may_hold_secrets(text: str) -> bool:
 
 
 def suspects(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """SQL for the text of a column if it may hold secrets, else NULL; so that other texts need not travel."""
+    """SQL for the text of a column if it may hold secrets, else NULL; so that other texts need not travel.
+
+    NULL for one with which the job fails anyway: looking into hundreds of megabytes would stop all others.
+    """
     lowered = func.lower(column)
-    return case((or_(*(lowered.contains(word, autoescape=True) for word in (*TELLTALES, ESCAPE))), column), else_=null())
+    telltale = or_(*(lowered.contains(word, autoescape=True) for word in (*TELLTALES, ESCAPE)))
+    return case((octets(column) > LARGEST_CLAIMED, null()), (telltale, column), else_=null())
 
 
 def part(parameters: Any) -> Parted:

@@ -6,6 +6,7 @@ Everything here is data and pure functions of their arguments; nothing here spea
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -95,10 +96,19 @@ class Job(NamedTuple):
         return decoded_parameters(self.id, self.job_parameters)
 
 
+LARGEST_CLAIMED = 10_000_000
+"""Bytes of parameters with which a job can run that another program put into the table; larger ones are never read."""
+
+_LEFT_OUT = re.compile(r"\[([0-9]+) bytes\]")
+"""What a claim brings in their place."""
+
+
 def decoded_parameters(job_id: int, text: str | None) -> dict[str, Any]:
     """The parameters that a job's row holds as text. Raises `BadParameters`."""
     if not text:
         return {}
+    if left_out := _LEFT_OUT.fullmatch(text):
+        raise BadParameters(f"job {job_id}: job_parameters take {left_out[1]} bytes; at most {LARGEST_CLAIMED} are read")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

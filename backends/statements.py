@@ -16,11 +16,12 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NULLTYPE, BigInteger, Float, String
 
-from .job import Job, Status
+from .bounds import up_to
+from .job import LARGEST_CLAIMED, Job, Status
 from .tables import Moment, indexing_jobs, now
 
 job = indexing_jobs.c
-CLAIMED = tuple(job[name] for name in Job._fields)
+CLAIMED = tuple(up_to(LARGEST_CLAIMED, job[name]) if name == "job_parameters" else job[name] for name in Job._fields)
 """The columns of a claimed job, in the order of `Job`."""
 
 ENDED = (job.id, job.job_type, job.program_id, job.lane, job.lease, job.locked_by, job.retry_count, job.max_retries,

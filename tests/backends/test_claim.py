@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from backends import JobTypeFacts, NewJob, Queue, Status, open_engine
+from backends import BadParameters, JobTypeFacts, NewJob, Queue, Status, open_engine
+from backends.job import LARGEST_CLAIMED
 from tests.backends.scene import (
     DONE,
     analyze,
@@ -131,3 +132,13 @@ def test_the_fused_settle_and_claim_reads_indexes_too(queue: Queue, engine: Engi
     (plan,) = plans(engine, "UPDATE indexing_jobs", lambda: queue.settle_and_claim("t:1", done, "t:2", OURS, 100))
     assert "using jobqueue_ready" in plan
     assert not re.search(r"Seq Scan|Sort on indexing_jobs", plan), plan
+
+
+def test_parameters_of_any_size_hold_up_nobody_and_fail_their_own_job_in_clear_words(queue: Queue, engine: Engine) -> None:
+    sizes = (LARGEST_CLAIMED, LARGEST_CLAIMED + 1)
+    largest, larger = (insert_raw(engine, job_parameters='{"token_s": "' + "x" * (size - 15) + '"}') for size in sizes)
+    assert queue.admit() == 2
+    claimed = {each.id: each for each in queue.claim("tester:0001", ("quick",), 2)}
+    assert len(claimed[largest].parameters["token_s"]) == LARGEST_CLAIMED - 15
+    with pytest.raises(BadParameters, match=f"job {larger}: job_parameters take 10000001 bytes; at most 10000000 are read"):
+        claimed[larger].parameters  # noqa: B018
