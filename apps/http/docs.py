@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from html import escape
 from importlib.metadata import files
 from pathlib import Path
@@ -69,8 +70,9 @@ class WholeFile(FileResponse):
         await super().__call__({**scope, "headers": asked}, receive, send)
 
 
+@cache
 def published(name: str) -> Path:
-    """Where a file of Swagger UI is. Raises RuntimeError when it is not the published one."""
+    """Where a file of Swagger UI is, looked at once. Raises RuntimeError when it is not the published one."""
     [found] = [Path(str(file.locate())) for file in files(DISTRIBUTION) or [] if file.name == name]
     if hashlib.sha256(found.read_bytes()).hexdigest() != PUBLISHED[name]:
         raise RuntimeError(f"{found} is not the published file of Swagger UI: reinstall {DISTRIBUTION}")
