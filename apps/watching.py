@@ -158,7 +158,7 @@ class Launch:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if running_pid(run_dir) is None:
-                return cls(lock, _start(loaded.path), run_dir)
+                return cls(lock, _start(loaded.path, run_dir), run_dir)
         except BlockingIOError:
             pass
         except BaseException:
@@ -193,10 +193,13 @@ class Launch:
             self._lock = None
 
 
-def _start(config: Path) -> subprocess.Popen[bytes]:
-    """Run the supervisor as another program: nothing of this process is forked, and no key pressed here reaches it."""
+def _start(config: Path, run_dir: Path) -> subprocess.Popen[bytes]:
+    """Run the supervisor as another program: nothing of this process is forked, and no key pressed here reaches it.
+
+    It reads the file anew, but has to meet its owners where they are.
+    """
     python_path = os.pathsep.join([str(HOME), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, *PROGRAM, str(config)], stdin=subprocess.DEVNULL, stdout=STANDARD_ERROR,
-        start_new_session=True, env={**os.environ, "PYTHONPATH": python_path},
+        start_new_session=True, env={**os.environ, "PYTHONPATH": python_path, "JOBQUEUE__RUN_DIR": str(run_dir)},
     )

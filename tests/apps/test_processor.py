@@ -200,6 +200,19 @@ def test_a_run_directory_that_is_removed_comes_back_and_nothing_is_doubled(embed
 
 
 @on_sqlite
+def test_a_supervisor_that_is_started_again_is_found_whatever_the_file_says_by_then(embed: Embed) -> None:
+    scene = started(embed(workers=1))
+    first = scene.supervisor_pid
+    assert first is not None
+    scene.write_config(run_dir=str(scene.folder / "elsewhere"))
+    subprocess.run(["kill", "-9", str(first)], check=True)
+    eventually(lambda: scene.supervisor_pid not in (None, first) and scene.is_up(), within=UP_WITHIN)
+    family = scene.family()
+    scene.stop()
+    assert is_gone(*family)
+
+
+@on_sqlite
 def test_a_killed_supervisor_of_an_operator_is_left_to_the_operator_for_a_while(embed: Embed) -> None:
     scene = embed(workers=1)
     scene.write_config()
