@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import resource
 import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
+from backends import Queue, open_engine, upgrade
 from tests.apps.http.conftest import Served
 from tests.apps.http.gate import Gate
 from tests.apps.http.scene import Switch
+from tests.apps.http.test_limits import post
+from tests.apps.http.test_limits import serving as limited
 from tests.support import eventually
 
 on_postgres = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
@@ -117,3 +123,23 @@ def test_a_database_that_somebody_else_writes_all_the_time_is_unavailable(
         assert answer.status_code == 503
         assert served.client.get("/job-queue/status").status_code == 200
     assert served.client.post("/job-queue/jobs", json={"program_id": 1, "job_type": "quick"}).status_code == 201
+
+
+def test_a_full_disk_is_told_as_an_unavailable_database_and_what_can_be_read_is_read(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/queue.db")
+    upgrade(engine)
+    job = json.dumps({"program_id": 1, "job_type": "quick", "job_parameters": {"text": "x" * 90_000}}).encode()
+    add = post(job).replace(b"/echo", b"/job-queue/jobs")
+    with limited(tmp_path) as served:
+        assert served.ask(add)[0] == 201
+        full = max(file.stat().st_size for file in tmp_path.glob("queue.db*")) + 200_000
+        resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY))
+        added = [served.ask(add) for _ in range(10)]
+        assert {status for status, _ in added} == {201, 503}
+        assert b"/problems/database-unavailable" in added[-1][1]
+        assert served.ask(post(b"").replace(b"POST /echo", b"GET /job-queue/status"))[0] == 200
+        resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert served.ask(add)[0] == 201
+    kept = Queue(engine).counts().pending
+    engine.dispose()
+    assert kept == 2 + [status for status, _ in added].count(201)
