@@ -79,12 +79,14 @@ class Installation:
     ) -> DatabaseContext:
         """The context of a new job."""
         values = {
-            "program_id": program_id, "job_type": "test", "folder_id": folder_id, "status": "running", "locked_by": "test",
-            "lease": lease, "job_parameters": json.dumps(parameters) if parameters else None,
+            "program_id": program_id, "job_type": "test", "folder_id": folder_id,
+            "job_parameters": json.dumps(parameters) if parameters else None,
         }
         names = [getattr(indexing_jobs.c, name) for name in Job._fields]
         with self.engine.begin() as connection:
             number = connection.execute(insert(indexing_jobs).values(values).returning(indexing_jobs.c.id)).scalar_one()
+            claimed = {"status": "running", "locked_by": "test", "lease": lease}
+            connection.execute(update(indexing_jobs).where(indexing_jobs.c.id == number).values(claimed))
             row = connection.execute(select(*names).where(indexing_jobs.c.id == number)).one()
         return DatabaseContext(self.engine, Job._make(row), stop)
 
