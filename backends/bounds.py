@@ -64,7 +64,7 @@ def cut(column: ColumnElement[Any], extent: Extent) -> ColumnElement[Any]:
 def up_to(size: int, column: ColumnElement[Any]) -> ColumnElement[Any]:
     """A text under its own name; in place of a larger one, how many bytes there are: `[300000000 bytes]`."""
     left_out = literal_column("'['", String) + cast(octets(column), String) + literal_column("' bytes]'", String)
-    return case((octets(column) > _number(size), left_out), else_=column).label(column.key)
+    return type_coerce(case((octets(column) > _number(size), left_out), else_=column), column.type).label(column.key)
 
 
 def small(column: ColumnElement[Any], extent: Extent) -> ColumnElement[Any]:

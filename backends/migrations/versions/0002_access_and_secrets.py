@@ -151,8 +151,34 @@ _PRETENDS = """NEW.status = 'running' OR NEW.status = 'pending' AND (
         )"""
 """A new row that says of itself what admission alone may say: a copy of another row, say."""
 
+_GIVEN_NUMBERS = ("program_id", "user_id", "priority", "max_retries")
+_GIVEN_TEXTS = ("job_type", "folder_id", "unique_key")
+_NUMBERS = (*_GIVEN_NUMBERS, "retry_count", "interruptions",
+            "total_files", "processed_files", "successful_files", "failed_files")
+_TEXTS = (*_GIVEN_TEXTS, "job_parameters", "error_message", "progress_message", "checkpoint", "lane", "waits_for", "locked_by",
+          "created_at", "started_at", "completed_at", "scheduled_at", "locked_at", "ready_at", "cancel_requested_at")
+
+
+def _type_guard(name: str, event: str, numbers: tuple[str, ...], texts: tuple[str, ...]) -> str:
+    """A trigger for SQLite, which itself would keep anything anywhere. Operators alone: `typeof` costs twice as much."""
+    no_number = {each: f"NEW.{each} NOT BETWEEN -2147483648 AND 2147483647 OR (NEW.{each} | 0) <> NEW.{each}" for each in numbers}
+    blob = {each: f"NEW.{each} >= x''" for each in texts}
+    cases = [
+        *(f"WHEN {wrong} THEN RAISE(ABORT, 'jobqueue: {each} must be a whole number from -2147483648 to 2147483647')"
+          for each, wrong in no_number.items()),
+        *(f"WHEN {wrong} THEN RAISE(ABORT, 'jobqueue: {each} must be text, not a BLOB')" for each, wrong in blob.items()),
+    ]
+    return (f"CREATE TRIGGER {name} AFTER {event} ON indexing_jobs WHEN {' OR '.join([*no_number.values(), *blob.values()])}"
+            f" BEGIN SELECT CASE {' '.join(cases)} END; END")
+
+
 TRIGGERS: dict[str, list[str]] = {
     "sqlite": [
+        _type_guard("jobqueue_inserted_types", "INSERT", _NUMBERS, _TEXTS),
+        # Of what the queue itself does not change, so that it costs a claim nothing.
+        _type_guard(
+            "jobqueue_updated_types", f"UPDATE OF {', '.join([*_GIVEN_NUMBERS, *_GIVEN_TEXTS])}", _GIVEN_NUMBERS, _GIVEN_TEXTS
+        ),
         f"""CREATE TRIGGER jobqueue_pretended AFTER INSERT ON indexing_jobs WHEN {_PRETENDS} BEGIN
             UPDATE indexing_jobs SET status = 'pending', ready_at = NULL, waits_for = NULL, lane = NULL, holds_secrets = NULL,
                 examined = NULL, locked_at = NULL, locked_by = NULL, locked_boot = NULL, locked_boot_seconds = NULL
@@ -170,7 +196,8 @@ TRIGGERS: dict[str, list[str]] = {
             WHEN ({_PRETENDS}) EXECUTE FUNCTION jobqueue_pretended()""",
     ],
 }
-"""They have such a row examined like any other. Its condition costs a row that pretends nothing next to nothing."""
+"""The types that Postgres has by itself; and a row that pretends is examined like any other, which costs the others next to
+nothing."""
 
 
 def downgrade() -> None:
