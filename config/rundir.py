@@ -63,7 +63,7 @@ def order_processing(run_dir: Path, order: Processing) -> None:
 
 def processing_ordered(run_dir: Path) -> Processing:
     """The order that stands; `GO` when nobody gave one. Raises `OSError` when that cannot be read."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
         return Processing((run_dir / ORDER_FILE).read_text().strip())
     return Processing.GO
 

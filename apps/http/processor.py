@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -38,7 +40,7 @@ def start_processor(request: Request, caller: CallerOf, because: Because = UNSAI
     services, processor = _steered(request, caller)
     with services.change() as connection:
         note(connection, caller, "processor.start", because.reason)
-    return _answer(services, processor.start())
+    return _answer(services, _ordered(processor.start))
 
 
 @router.post("/stop-processor", response_model=ProcessorChange, responses=refusals(403, 409))
@@ -47,7 +49,14 @@ def stop_processor(request: Request, caller: CallerOf, because: Because = UNSAID
     services, processor = _steered(request, caller)
     with services.change() as connection:
         note(connection, caller, "processor.stop", because.reason)
-    return _answer(services, processor.stop(wait=False))
+    return _answer(services, _ordered(lambda: processor.stop(wait=False)))
+
+
+def _ordered(order: Callable[[], bool]) -> bool:
+    try:
+        return order()
+    except OSError as error:
+        raise Conflict(f"The processor's run directory cannot be written: {error.filename}: {error.strerror}.") from None
 
 
 def _steered(request: Request, caller: Caller) -> tuple[Services, Processor]:

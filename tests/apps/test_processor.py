@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from apps.processor import JobQueueProcessor
@@ -159,6 +160,25 @@ def test_the_api_starts_without_a_usable_log_file_and_says_so(embed: Embed, tmp_
     eventually(lambda: scene.events("logs.file_not_used") and scene.events("processor.lost"), within=UP_WITHIN)
     assert "Traceback" not in scene.log.read_text()
     assert f"cannot write the log file {tmp_path}: Is a directory" in scene.log.read_text()
+
+
+@on_sqlite
+def test_a_run_directory_that_cannot_be_used_is_said_and_used_as_soon_as_it_can_be(embed: Embed) -> None:
+    scene = embed(workers=1)
+    scene.run_dir.touch()
+    scene.launch()
+    eventually(lambda: scene.events("processor.not_started"), within=UP_WITHIN)
+    with httpx2.Client(base_url=f"http://127.0.0.1:{scene.port}/job-queue", trust_env=False, timeout=20) as client:
+        status = client.get("/status")
+        assert (status.status_code, status.json()["processor"]["shutdown_requested"]) == (200, False)
+        for order in ("start", "stop"):
+            refused = client.post(f"/{order}-processor")
+            assert (refused.status_code, refused.json()["title"]) == (409, "Conflict")
+            assert f"cannot be written: {scene.run_dir}: " in refused.json()["detail"]
+        scene.run_dir.unlink()
+        assert client.post("/start-processor").status_code == 200
+    eventually(scene.is_up, within=UP_WITHIN)
+    scene.stop()
 
 
 @on_sqlite
