@@ -248,12 +248,16 @@ class Queue:
         return len(self._end_of_tags(tags, lambda row: outcome))
 
     def reclaim(self, death: Death) -> list[Settled]:
-        """Take back what a dead worker held: the job it ran is charged as the death says, its neighbours go unspent."""
+        """Take back what a dead worker held: the job it ran is charged as the death says, its neighbours go unspent.
+
+        Nobody knows which neighbours had run to their end and were about to be settled, so each keeps an attempt that says why
+        it may run twice.
+        """
 
         def outcome_of(row: Any) -> Outcome:
             if row.id == death.job_id and row.lease == death.lease:
                 return Outcome(death.kind, death.reason, death.detail)
-            return Outcome(Kind.RELEASED)
+            return Outcome(Kind.RELEASED, f"not settled before its worker died: {death.reason}")
 
         return self._end_of_tags(death.tags, outcome_of)
 

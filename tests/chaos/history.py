@@ -1,0 +1,52 @@
+"""Histories: what each actor asked for and what came back, a line of JSON each, written so that a kill loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from workers import boot_time
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line. `at` is seconds of `boot_time()`, the same clock for all processes of the machine.
+
+    `op` is `enqueue`, `cancel`, `retry` or `run`. `what` of the first three is `invoke`, then `ok`, `failed` (certainly not
+    done) or `unknown`; of a run `started`, `alive`, `returned` or `raised`. `key` is an enqueue's unique key.
+    """
+
+    at: float
+    actor: str
+    op: str
+    what: str
+    job: int = 0
+    lease: int = 0
+    key: str = ""
+    lane: str = ""
+
+
+class Recorder:
+    """One actor's history: a file of its own, one `write` for each line, so that a line is there whole or not at all."""
+
+    def __init__(self, folder: Path, actor: str) -> None:
+        self._actor = actor
+        path = folder / f"{actor}.{os.getpid()}.history"
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+    def note(self, op: str, what: str, job: int = 0, lease: int = 0, key: str = "", lane: str = "") -> None:
+        """Append one event."""
+        event = Event(boot_time(), self._actor, op, what, job, lease, key, lane)
+        os.write(self._file, json.dumps(asdict(event)).encode() + b"\n")
+
+    def close(self) -> None:
+        """Nothing more will be said."""
+        os.close(self._file)
+
+
+def read_histories(folder: Path) -> list[Event]:
+    """All that all actors said, in the order of time."""
+    lines = [line for path in folder.glob("*.history") for line in path.read_text().splitlines()]
+    return sorted((Event(**json.loads(line)) for line in lines), key=lambda event: event.at)

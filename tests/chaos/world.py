@@ -1,0 +1,193 @@
+"""A small world to break: a database, two supervisors with their workers, and clients; and how to make it whole again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psutil
+
+from backends import DatabaseUnavailable, Queue, open_engine, upgrade
+from tests.postgres import PrivatePostgres
+from tests.supervisor.scene import ROOT, Scene, signal_all
+from tests.support import eventually
+
+from . import witness
+from .checker import Evidence, gather
+from .proxy import Proxy
+
+_STEADY = {"handler": "tests.chaos.handlers:steady"}
+JOB_TYPES: dict[str, Any] = {
+    "steady": _STEADY, "laned": _STEADY | {"lane": "program:{program_id}"}, "hasty": _STEADY | {"timeout": 2},
+}
+
+
+class Database:
+    """What both kinds of database can have done to them: be taken away for a while, and come back."""
+
+    url: str
+    """Where the supervisors and clients find it."""
+
+    def take_away(self, how: str) -> None:
+        """Begin an outage."""
+        raise NotImplementedError
+
+    def give_back(self) -> None:
+        """End it."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+
+class File(Database):
+    """A SQLite file; an outage is somebody who holds its only write lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = self.own_url = f"sqlite:///{folder}/queue.db"
+        self._over = threading.Event()
+        self._holder: threading.Thread | None = None
+
+    def take_away(self, how: str) -> None:
+        """Hold the write lock, whatever `how` says."""
+        self._over.clear()
+        held = threading.Event()
+        self._holder = threading.Thread(target=self._hold, args=(held,), daemon=True)
+        self._holder.start()
+        held.wait(30)
+
+    def _hold(self, held: threading.Event) -> None:
+        engine = open_engine(self.url)
+        while not self._over.is_set():
+            with contextlib.suppress(DatabaseUnavailable), engine.begin():
+                held.set()
+                self._over.wait()
+        engine.dispose()
+
+    def give_back(self) -> None:
+        """Let go of the write lock."""
+        self._over.set()
+        if self._holder is not None:
+            self._holder.join(30)
+
+
+class Server(Database):
+    """A Postgres server behind a proxy; an outage is a crash or an orderly stop of the server."""
+
+    def __init__(self, settings: str = "") -> None:
+        self.postgres = PrivatePostgres(f"fsync = on\nfull_page_writes = on\n{settings}").start()
+        self.proxy = Proxy(self.postgres.port)
+        self.own_url = self.postgres.url()
+        self.url = self.own_url.replace(f":{self.postgres.port}/", f":{self.proxy.port}/")
+
+    def take_away(self, how: str) -> None:
+        """Stop the server: `immediate` is a crash."""
+        self.postgres.stop(how)
+
+    def give_back(self) -> None:
+        """Start it again."""
+        self.postgres.start()
+
+    def close(self) -> None:
+        """Remove server and proxy."""
+        self.proxy.close()
+        self.postgres.remove()
+
+
+class World:
+    """Everything that a fault can be done to."""
+
+    def __init__(self, folder: Path, database: Database, random: Random, supervisors: int = 2, workers: int = 2) -> None:
+        self.folder, self.database, self._random = folder, database, random
+        self.histories = folder / "histories"
+        self.histories.mkdir()
+        self.engine = open_engine(database.own_url, connect_timeout=2)  # past the proxy
+        upgrade(self.engine)
+        witness.install(self.engine)
+        self.queue = Queue(self.engine)
+        self.scenes = [self._scene(name, workers) for name in ("one", "two", "three")[:supervisors]]
+        self._clients: list[subprocess.Popen[bytes]] = []
+
+    def _scene(self, name: str, workers: int) -> Scene:
+        settings = {"logging": {"level": "INFO", "format": "json"}, "job_types": JOB_TYPES}
+        return Scene(self.folder, self.database.url, name, workers, **settings)
+
+    def start(self) -> World:
+        """Start every supervisor."""
+        for scene in self.scenes:
+            scene.start()
+        return self
+
+    def add_client(self, name: str) -> None:
+        """Start a client; one that was killed is followed by a new one of the same name."""
+        command = [sys.executable, "-m", "tests.chaos.client", self.database.url, str(self.histories), name]
+        with (self.folder / f"client-{name}.log").open("ab") as log:
+            self._clients.append(
+                subprocess.Popen(
+                    [*command, str(self._random.random())], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                )
+            )
+
+    def mend(self) -> None:
+        """Start again every supervisor that is gone, and let everything go on that was stopped."""
+        for scene in self.scenes:
+            signal_all(scene.tree(), signal.SIGCONT)
+            if scene.process is None or scene.process.poll() is not None:
+                scene.launch()
+
+    def rest(self) -> None:
+        """No more new jobs."""
+        (self.histories / "enough").touch()
+        for client in self._clients:
+            client.wait(30)
+
+    def drain(self, within: float = 120.0) -> None:
+        """Wait until every job is over; it is the checker who says so when that never happens."""
+        def nothing_is_left() -> bool:
+            with contextlib.suppress(DatabaseUnavailable):
+                self.queue.fold_counts()
+                counts = self.queue.counts()
+                return counts.pending == 0 and counts.running == 0
+            return False
+
+        with contextlib.suppress(AssertionError):
+            eventually(nothing_is_left, within, every=0.2)
+
+    def evidence(self) -> Evidence:
+        """What there is to check."""
+        return gather(self.engine, self.histories)
+
+    def processes(self, scene: Scene, role: str) -> list[int]:
+        """The pids of a supervisor's living children of a role: `worker`, `maintenance`, or `supervisor` for itself."""
+        if scene.process is None or scene.process.poll() is not None:
+            return []
+        if role == "supervisor":
+            return [scene.process.pid]
+        with contextlib.suppress(psutil.Error):
+            alive = {child.pid for child in psutil.Process(scene.process.pid).children()}
+            status = scene.status
+            named = status.get("workers", []) if role == "worker" else [status.get("maintenance", {"pid": None})]
+            return [each["pid"] for each in named if each["pid"] in alive]
+        return []
+
+    def client_pids(self) -> list[int]:
+        """The pids of the clients that live."""
+        return [client.pid for client in self._clients if client.poll() is None]
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        for client in self._clients:
+            client.kill()
+            client.wait()
+        for scene in self.scenes:
+            scene.close()
+        self.engine.dispose()
+        self.database.close()
