@@ -20,7 +20,9 @@ def _batch(queue: Queue) -> list[Job]:
     return queue.claim("dead:1", ("quick",), 3)
 
 
-def test_a_death_charges_the_job_in_hand_and_leaves_its_neighbours_unspent_with_a_word_on_why_they_may_run_twice(queue: Queue) -> None:
+def test_a_death_charges_the_job_in_hand_and_its_neighbours_go_unspent_with_a_word_on_why_they_may_run_twice(
+    queue: Queue,
+) -> None:
     before, victim, after = _batch(queue)
     death = Death(("dead:1",), victim.id, victim.lease, Kind.CRASHED, "signal 11", "stack")
     settled = queue.reclaim(death)

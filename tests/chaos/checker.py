@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -174,7 +175,7 @@ def _runs_overlap_in_a_lane(evidence: Evidence) -> Iterator[Violation]:
         if event.what == "started":
             current[event.lane] = run
         elif current.get(event.lane) != run:
-            yield Violation("G5", f"lane {event.lane}: run {run} was {event.what} after run {current.get(event.lane)} had started")
+            yield Violation("G5", f"lane {event.lane}: run {run} was {event.what} after {current.get(event.lane)} had started")
 
 
 def _moves_are_legal(evidence: Evidence) -> Iterator[Violation]:
@@ -201,7 +202,7 @@ def _superseded_attempts_write_nothing(evidence: Evidence) -> Iterator[Violation
         if not before or before[-1].became != Status.RUNNING or before[-1].lease != effect.lease:
             yield Violation("G6", f"job {effect.job}: lease {effect.lease} wrote rows after {before[-1:]}")
     for job, changes in by_job.items():
-        for former, change in zip(changes, changes[1:], strict=False):
+        for former, change in pairwise(changes):
             if former.became == Status.RUNNING and change.lease != former.lease and change.became != Status.RUNNING:
                 yield Violation("G6", f"job {job}: lease {former.lease} was ended as lease {change.lease}")
 
@@ -215,7 +216,7 @@ def _second_runs_are_explained(evidence: Evidence) -> Iterator[Violation]:
             continue
         run = change.job, change.lease
         if run in started and not reasons[run]:
-            yield Violation("G4", f"job {change.job}: its run under lease {change.lease} ended {change.became}, and nothing says why")
+            yield Violation("G4", f"job {change.job}: lease {change.lease} ran and went to {change.became}, and nothing says why")
     for (job, lease), times in reasons.items():
         if times > 1:
             yield Violation("G4", f"job {job}: lease {lease} was ended {times} times")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from sqlalchemy import text
+import psycopg
 
 from .world import Server, World
 
@@ -112,8 +112,8 @@ def _outage(how: str) -> Callable[[World, Fault], bool]:
 
 def _terminate(world: World, fault: Fault) -> bool:
     others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"
-    with world.engine.connect() as connection:
-        return bool(connection.execute(text(others)).scalar_one())
+    with psycopg.connect(world.database.own_url) as connection:
+        return bool(connection.execute(others).fetchone())
 
 
 def _network(**state: float | bool) -> Callable[[World, Fault], bool]:

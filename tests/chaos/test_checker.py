@@ -66,7 +66,8 @@ def after_a_retry(invoked: bool) -> Evidence:
              Change(2, "running", "completed", 2, "w:4", "x"))
     runs = (ran(6, "started", 2, 2, "x"), ran(6.1, "returned", 2, 2, "x"))
     word = (Event(5, "operator", "retry", "invoke", 2),) if invoked else ()
-    return replace(with_history(*runs, *word), changes=[*clean().changes, *again], rows=[clean().rows[0], Row(2, "completed", 2, "b")])
+    rows = [clean().rows[0], Row(2, "completed", 2, "b")]
+    return replace(with_history(*runs, *word), changes=[*clean().changes, *again], rows=rows)
 
 
 PLANTED = {

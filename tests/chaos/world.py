@@ -35,6 +35,9 @@ class Database:
     url: str
     """Where the supervisors and clients find it."""
 
+    own_url: str
+    """Where the test finds it, past whatever is done to the network."""
+
     def take_away(self, how: str) -> None:
         """Begin an outage."""
         raise NotImplementedError
