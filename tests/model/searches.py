@@ -1,0 +1,64 @@
+"""Searches of the model by Spin: which faults are in it, what was found, how many states there were."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+MODEL = Path(__file__).with_name("lease.pml")
+FAULTS = (
+    "CRASHES", "STOPS", "LOST_ANSWERS", "FAILURES", "VANISHINGS", "FREEZES", "LATE_HEARTBEATS", "RETRIES",
+)
+"""What may befall the protocol; a search says how often each may."""
+
+GUARDS = {"WITHOUT_FENCE": "FREEZES", "WITHOUT_NONCE": "LOST_ANSWERS", "WITHOUT_SELF_FENCING": "LATE_HEARTBEATS"}
+"""Guards that a variant of the model leaves out, each with the fault that must break it then."""
+
+MEGABYTES = 12_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`broken` is the assertion that failed, empty when all of `states` were looked at and none did."""
+
+    states: int
+    broken: str
+    seconds: float
+    complete: bool
+
+
+def missing_programs() -> list[str]:
+    """What must be installed for a search and is not."""
+    return [program for program in ("spin", "gcc") if shutil.which(program) is None]
+
+
+def search(faults: Iterable[str] = (), without: str = "") -> Finding:
+    """Look at every state that the protocol can reach when each of these faults may happen once."""
+    wanted = set(faults)
+    defines = [f"-D{fault}={int(fault in wanted)}" for fault in FAULTS] + ([f"-D{without}"] if without else [])
+    with tempfile.TemporaryDirectory(prefix="jobqueue-model-") as folder:
+        _call(["spin", "-a", *defines, str(MODEL)], folder)
+        _call(["gcc", "-O2", "-w", "-DCOLLAPSE", "-DSAFETY", f"-DMEMLIM={MEGABYTES}", "-o", "pan", "pan.c"], folder)
+        return _understand(_call(["./pan", "-m1000000", "-w24"], folder))
+
+
+def _call(command: list[str], folder: str) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode and command[0] != "./pan":
+        raise RuntimeError(f"{' '.join(command[:2])} failed: {done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def _understand(output: str) -> Finding:
+    states = re.search(r"(\d+) states, stored", output)
+    seconds = re.search(r"elapsed time ([\d.e+]+)", output)
+    if states is None or seconds is None:
+        raise RuntimeError(f"Spin said something unexpected: {output}")
+    broken = re.search(r"pan:1: (.*)", output)
+    complete = "Search not completed" not in output and "max search depth too small" not in output
+    return Finding(int(states[1]), broken[1] if broken else "", float(seconds[1]), complete)

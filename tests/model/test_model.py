@@ -1,0 +1,27 @@
+"""No order of moves breaks the lease protocol, whichever one fault befalls it; without any one of its guards some order does."""
+
+from __future__ import annotations
+
+import pytest
+
+from .searches import FAULTS, GUARDS, missing_programs, search
+
+pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}")
+
+
+def test_every_job_is_over_when_nothing_befalls_it() -> None:
+    found = search()
+    assert (found.broken, found.complete) == ("", True)
+    assert found.states > 2_000
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_order_of_moves_breaks_a_promise_whatever_befalls_it(fault: str) -> None:
+    found = search([fault])
+    assert (found.broken, found.complete) == ("", True)
+    assert found.states > 5_000, "the fault is not in the model"
+
+
+@pytest.mark.parametrize(("guard", "fault"), GUARDS.items())
+def test_without_one_of_its_guards_a_promise_is_broken(guard: str, fault: str) -> None:
+    assert "assertion violated" in search([fault], without=guard).broken
