@@ -22,29 +22,30 @@
 #define SUPERVISORS 2
 #define NONE 255
 
+/* How often each fault may still happen. ONE_OF_ALL: any one of them, once. */
 #ifndef CRASHES
-#define CRASHES 1
+#define CRASHES 0
 #endif
 #ifndef STOPS
-#define STOPS 1
+#define STOPS 0
 #endif
 #ifndef LOST_ANSWERS
-#define LOST_ANSWERS 1
+#define LOST_ANSWERS 0
 #endif
 #ifndef FAILURES
-#define FAILURES 1
+#define FAILURES 0
 #endif
 #ifndef VANISHINGS
-#define VANISHINGS 1
+#define VANISHINGS 0
 #endif
 #ifndef FREEZES
-#define FREEZES 1
+#define FREEZES 0
 #endif
 #ifndef LATE_HEARTBEATS
-#define LATE_HEARTBEATS 1
+#define LATE_HEARTBEATS 0
 #endif
 #ifndef RETRIES
-#define RETRIES 1
+#define RETRIES 0
 #endif
 
 #define supervisor_of(w) ((w) % SUPERVISORS)
@@ -85,7 +86,14 @@ Worker workers[WORKERS];
 bool vanished[SUPERVISORS];
 bool frozen[SUPERVISORS];
 bool was_frozen[SUPERVISORS];
-byte crashes, stops, losses, failures, vanishings, freezes, late_heartbeats, retries;
+byte crashes = CRASHES;
+byte stops = STOPS;
+byte losses = LOST_ANSWERS;
+byte failures = FAILURES;
+byte vanishings = VANISHINGS;
+byte freezes = FREEZES;
+byte late_heartbeats = LATE_HEARTBEATS;
+byte retries = RETRIES;
 
 #define W workers[w]
 #define H jobs[W.job]
@@ -179,8 +187,8 @@ end:
         assert(was_frozen[supervisor_of(w)] || (!runs_elsewhere(0) && !runs_elsewhere(1) && !runs_elsewhere(WORKERS - 1))) }
 
     /* the answer is lost: the worker drops the claim, the server may still grant it */
-    :: atomic { up && W.is == asking && W.dropped == NONE && W.late.tag == NONE && losses < LOST_ANSWERS ->
-        losses++; W.dropped = W.held; give_up_asking(); be_idle() }
+    :: atomic { up && W.is == asking && W.dropped == NONE && W.late.tag == NONE && losses > 0 ->
+        losses--; W.dropped = W.held; give_up_asking(); be_idle() }
     :: atomic { W.late.tag != NONE && jobs[0].status == pending -> grant(W.late, 0); clear(W.late) }
     :: atomic { W.late.tag != NONE && jobs[JOBS - 1].status == pending -> grant(W.late, JOBS - 1); clear(W.late) }
     :: atomic { W.late.tag != NONE -> clear(W.late) }
@@ -190,14 +198,14 @@ end:
 
     /* settle, with success or failure, and with a lost answer: then once more under the same tag */
     :: atomic { up && W.is == handling -> settle(done); be_idle() }
-    :: atomic { up && W.is == handling && failures < FAILURES -> failures++; settle(pending); be_idle() }
-    :: atomic { up && W.is == handling && losses < LOST_ANSWERS -> losses++; settle(done); W.is = settling }
-    :: atomic { up && W.is == handling && losses < LOST_ANSWERS -> losses++; W.is = settling }
+    :: atomic { up && W.is == handling && failures > 0 -> failures--; settle(pending); be_idle() }
+    :: atomic { up && W.is == handling && losses > 0 -> losses--; settle(done); W.is = settling }
+    :: atomic { up && W.is == handling && losses > 0 -> losses--; W.is = settling }
     :: atomic { up && W.is == settling -> settle(done); be_idle() }
 
     /* what befalls it */
-    :: atomic { W.is != gone && crashes < CRASHES -> crashes++; end_worker() }
-    :: atomic { W.is != gone && !W.stopped && stops < STOPS -> stops++; W.stopped = true }
+    :: atomic { W.is != gone && crashes > 0 -> crashes--; end_worker() }
+    :: atomic { W.is != gone && !W.stopped && stops > 0 -> stops--; W.stopped = true }
     :: atomic { W.stopped -> W.stopped = false }
     od
 }
@@ -249,9 +257,9 @@ end:
 proctype Supervisor(byte s) {
 end:
     do
-    :: atomic { attended(s) && vanishings < VANISHINGS -> vanishings++; vanished[s] = true }
+    :: atomic { attended(s) && vanishings > 0 -> vanishings--; vanished[s] = true }
     :: atomic { vanished[s] && !frozen[s] && left_alone(s) -> vanished[s] = false }
-    :: atomic { !frozen[s] && freezes < FREEZES -> freezes++; frozen[s] = true; was_frozen[s] = true }
+    :: atomic { !frozen[s] && freezes > 0 -> freezes--; frozen[s] = true; was_frozen[s] = true }
     :: atomic { frozen[s] -> frozen[s] = false }
     od
 }
@@ -264,15 +272,15 @@ proctype Everything(byte j) {
 end:
     do
     :: atomic { jobs[j].status == running && jobs[j].age == 0 && !kept(j) -> jobs[j].age = 1 }
-    :: atomic { jobs[j].status == running && jobs[j].age == 0 && kept(j) && late_heartbeats < LATE_HEARTBEATS ->
-        late_heartbeats++; jobs[j].age = 1 }
+    :: atomic { jobs[j].status == running && jobs[j].age == 0 && kept(j) && late_heartbeats > 0 ->
+        late_heartbeats--; jobs[j].age = 1 }
 #ifdef WITHOUT_SELF_FENCING
     :: atomic { jobs[j].status == running && jobs[j].age == 1 -> jobs[j].age = 2 }
 #else
     :: atomic { jobs[j].status == running && jobs[j].age == 1 && !kept(j) -> jobs[j].age = 2 }
 #endif
     :: atomic { jobs[j].status == running && jobs[j].age == 2 && (attended(0) || attended(1)) -> leave_running(j, pending) }
-    :: atomic { jobs[j].status == done && retries < RETRIES -> retries++; jobs[j].status = pending }
+    :: atomic { jobs[j].status == done && retries > 0 -> retries--; jobs[j].status = pending }
     od
 }
 
@@ -284,6 +292,18 @@ proctype Auditor() {
 init {
     byte i;
     atomic {
+#ifdef ONE_OF_ALL
+        if
+        :: crashes = 1
+        :: stops = 1
+        :: losses = 1
+        :: failures = 1
+        :: vanishings = 1
+        :: freezes = 1
+        :: late_heartbeats = 1
+        :: retries = 1
+        fi;
+#endif
         for (i : 0 .. WORKERS - 1) { run WorkerAndItsServer(i); run Attendance(i) }
         for (i : 0 .. SUPERVISORS - 1) { run Supervisor(i) }
         for (i : 0 .. JOBS - 1) { run Everything(i) }

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from .searches import FAULTS, GUARDS, missing_programs, search
+from .searches import ANY, GUARDS, missing_programs, search
 
 pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}")
 
 
-def test_every_job_is_over_when_nothing_befalls_it() -> None:
-    found = search()
+def test_no_order_of_moves_breaks_a_promise_whichever_one_fault_befalls_it() -> None:
+    found = search([ANY])
     assert (found.broken, found.complete) == ("", True)
-    assert found.states > 2_000
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_no_order_of_moves_breaks_a_promise_whatever_befalls_it(fault: str) -> None:
-    found = search([fault])
-    assert (found.broken, found.complete) == ("", True)
-    assert found.states > 5_000, "the fault is not in the model"
+    assert found.states > 800_000
 
 
 @pytest.mark.parametrize(("guard", "fault"), GUARDS.items())
