@@ -10,17 +10,15 @@ import argparse
 import shutil
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from random import Random
 
 from .checker import Evidence, check
-from .faults import KILLS, Fault, do, plan
+from .faults import KILLS, plan
 from .recovery import recoveries
+from .soak import soak
 from .world import Database, File, Server, World
-
-CLIENTS = ("ann", "bob")
 
 
 def main() -> int:
@@ -30,7 +28,7 @@ def main() -> int:
     database: Database = File(folder) if asked.backend == "sqlite" else Server()
     world = World(folder, database, Random(asked.seed))
     try:
-        done = _soak(world, asked)
+        done = soak(world, plan(asked.seed, 60 * asked.minutes, asked.every, asked.backend == "postgres"))
         evidence = world.evidence()
     finally:
         world.close()
@@ -51,35 +49,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--backend", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--every", type=float, default=2.5, help="seconds between two faults, about")
     return parser.parse_args()
-
-
-def _soak(world: World, asked: argparse.Namespace) -> Counter[str]:
-    """Do the plan; returns how often each fault was done."""
-    world.start()
-    for name in CLIENTS:
-        world.add_client(name)
-    done: Counter[str] = Counter()
-    began = time.monotonic()
-    for fault in plan(asked.seed, 60 * asked.minutes, asked.every, asked.backend == "postgres"):
-        _wait_until(began + fault.at)
-        if do(world, fault):
-            done[fault.what] += 1
-        _restore(world, fault)
-    world.mend()
-    world.rest()
-    world.drain()
-    return done
-
-
-def _restore(world: World, fault: Fault) -> None:
-    """A service manager starts again what ended, and so do the users of clients."""
-    world.mend()
-    if fault.what == "kill client":
-        world.add_client(CLIENTS[int(fault.place * len(CLIENTS))])
-
-
-def _wait_until(moment: float) -> None:
-    time.sleep(max(0.0, moment - time.monotonic()))
 
 
 def _report(asked: argparse.Namespace, done: Counter[str], evidence: Evidence) -> None:

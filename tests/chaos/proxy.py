@@ -33,20 +33,24 @@ class Proxy:
         self.lost_answers = 0
         self._lose_after: Callable[[bytes], bool] | None = None
         self._loop = asyncio.new_event_loop()
+        self._over = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(asyncio.start_server(self._serve, sock=self._listener))
-        self._loop.run_forever()
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # cancels what is still under way at its end
+            runner.run(self._listen())
+
+    async def _listen(self) -> None:
+        server = await asyncio.start_server(self._serve, sock=self._listener)
+        await self._over.wait()
+        server.close()
 
     def close(self) -> None:
         """End all connections and stop listening."""
         self.cut()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(5)
-        self._listener.close()
 
     def heal(self) -> None:
         """Let everything pass again; connections on which something was held or lost are cut, as their ends must find out."""
