@@ -76,7 +76,7 @@ def is_stopped(pid: int) -> bool:
     """True if that process exists and is in state T or t."""
     try:
         return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return False
 
 
@@ -132,8 +132,9 @@ class Nursery:
     def _welcome(self, pid: int, now: float) -> Child:
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)
-        pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
-        if pidfd is not None:
+        pidfd = None
+        with contextlib.suppress(AttributeError, OSError):  # without one it is watched by its pid, as where there are none
+            pidfd = os.pidfd_open(pid)
             self.own(pidfd)
         return Child(pid, pidfd, now)
 

@@ -27,6 +27,11 @@ class Identity:
     started_at: datetime
 
 
+def open_files_for(workers: int) -> int:
+    """How many files a supervisor of so many workers may have open: two for each place, one for each child, its own."""
+    return 2 * (workers + SPARE_PLACES) + workers + 24
+
+
 def limits_of(settings: Settings) -> Limits:
     """How long anything may take."""
     return Limits(

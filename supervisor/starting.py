@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -80,6 +81,7 @@ def run(
     file = log_file or settings.logging.file
     _set_up_logs(settings, file, log_to_console)
     setproctitle("jobqueue: supervisor")
+    _allow_open_files(settings.workers.count)
     nursery = Nursery()
     directory = _hold(RunDir(run_dir or settings.run_dir, is_passing=run_dir is not None), nursery, while_owned)
     again = load_again or (lambda: load(loaded.path))
@@ -93,6 +95,16 @@ def run(
         directory.leave()
     tell(SupervisorStopped(code))
     return code
+
+
+def _allow_open_files(workers: int) -> None:
+    needed = plan.open_files_for(workers)
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY not in (limit, most) and most < needed:
+        what = f"{workers} workers need {needed} open files, but the limit is {most}"
+        raise ProblemAtStart(f"{what}: raise it (ulimit -n {needed}), or have fewer workers", FAILED)
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
 
 
 def _set_up_logs(settings: Settings, file: Path | None, to_console: bool) -> None:

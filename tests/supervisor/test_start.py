@@ -171,6 +171,19 @@ def test_only_the_first_supervisor_of_a_database_has_programs_scanned(stage: Sta
     assert eventually(lambda: first.queue.get(2))
 
 
+def test_a_limit_of_open_files_is_raised_as_far_as_allowed_and_else_said_with_what_is_needed(quiet_stage: Stage) -> None:
+    refused = quiet_stage("refused", workers=7)
+    refused.launch("bash", "-c", 'ulimit -n 64; exec "$@"', "bash")
+    assert refused.exit_code() == 1
+    said = "7 workers need 77 open files, but the limit is 64: raise it (ulimit -n 77), or have fewer workers"
+    assert refused.log.read_text() == f"{said}\n"
+    allowed = quiet_stage("allowed", workers=7)
+    allowed.launch("bash", "-c", 'ulimit -Sn 64; exec "$@"', "bash")
+    assert allowed.seen("supervisor.ready", within=30)["workers"] == 7
+    assert psutil.Process(allowed.process.pid).num_fds() <= 77  # type: ignore[union-attr]
+    assert allowed.stop() == 0
+
+
 def test_an_extension_does_its_part_at_start_and_is_quoted_in_the_log(quiet_stage: Stage) -> None:
     scene = quiet_stage(programs=[{"id": 3, "name": "Papers", "source": "google_drive"}])
     (scene.folder / "addition.py").write_text(
