@@ -35,7 +35,7 @@ HISTORY = """
     FROM series
 """
 PENDING = """
-    INSERT INTO indexing_jobs (program_id, user_id, job_type, examined, lane, ready_at, waits_for, scheduled_at)
+    INSERT INTO indexing_jobs (program_id, user_id, examined, job_type, lane, ready_at, waits_for, scheduled_at)
     {series} SELECT 1 + n % {programs}, 1, true, CASE WHEN n % 3 = 1 THEN 'laned' ELSE 'noop' END,
         CASE WHEN n % 3 = 1 THEN 'program:' || (1 + n % {programs}) END,
         CASE WHEN n % 3 = 0 THEN {now} END,
