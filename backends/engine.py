@@ -28,19 +28,20 @@ def open_engine(
     pool_size: int = 2,
     application_name: str = "jobqueue",
     key_file: Path | None = None,
+    make: bool = True,
 ) -> Engine:
     """An engine for `sqlite:///path` or `postgresql://...` (several hosts allowed); nothing is connected yet.
 
     Times are seconds; on SQLite `connect_timeout` is also the longest wait for one's turn to write. `pooler` is
     `transaction` behind PgBouncer. `journal` (`wal`, `rollback`, or `unchanged`: whatever the file has) and `autocheckpoint`
     (pages; 0: never) are SQLite's. `key_file` holds the keys for
-    secrets, unless the environment does (see `keys`). Raises `BadDatabaseUrl`.
+    secrets, unless the environment does (see `keys`). `make`: a SQLite file that is missing is made. Raises `BadDatabaseUrl`.
     An engine works only in the process that opened it; in a forked child it raises `InheritedConnection`.
     """
     scheme, separator, rest = url.partition("://")
     if scheme == "sqlite" and separator:
         engine = sqlite.make_engine(
-            rest, journal=journal, autocheckpoint=autocheckpoint, wait=connect_timeout, pool_size=pool_size
+            rest, journal=journal, autocheckpoint=autocheckpoint, wait=connect_timeout, pool_size=pool_size, make=make
         )
     elif scheme in ("postgresql", "postgres", "postgresql+psycopg") and separator:
         engine = postgres.make_engine(

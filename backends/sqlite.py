@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from .connections import BadDatabaseUrl, InheritedConnection, refuse_inherited, remember
 from .job import DatabaseUnavailable
+from .standing import Standing, remember_log, standing, why_foreign_log, why_moved
 from .turnstile import Turnstile, only_one
 
 try:
@@ -35,7 +36,10 @@ NETWORKED = frozenset({
 
 BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB = 5, 6, 8, 10, 11, 13, 14, 15, 26
 UNAVAILABLE = frozenset({BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL})
-CLOSE_AFTER = frozenset({IOERR, CORRUPT, FULL, NOTADB})
+CLOSE_AFTER = frozenset({READONLY, IOERR, CORRUPT, FULL, NOTADB})
+"""After these a connection is not used again: it may have been opened read-only, or hold a file that is not there any more."""
+
+READONLY_DBMOVED = READONLY | 4 << 8
 LARGE_LOG = 64 * 2**20
 
 _open_at_fork: set[str] = set()
@@ -50,6 +54,12 @@ def safe_for_wal(version: tuple[int, ...]) -> bool:
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
 
+class FileMoved(driver.OperationalError):  # type: ignore[misc]
+    """The file that was opened stands under its name no more, or the log beside it is another file's."""
+
+    sqlite_errorcode = READONLY_DBMOVED
+
+
 class TurnConnection(driver.Connection):  # type: ignore[misc]
     """A connection whose writing transactions go through the turnstile, from BEGIN until after COMMIT or ROLLBACK.
 
@@ -59,18 +69,25 @@ class TurnConnection(driver.Connection):  # type: ignore[misc]
     closed = False
     opened_by: int
     file: str
+    opened: Standing | None
     turnstile: Turnstile
     wait: float
 
-    def take_charge(self, file: str, wait: float) -> None:
+    def take_charge(self, file: str, opened: Standing | None, wait: float) -> None:
         """Called once, when it is opened. Raises `OSError` when the turnstile's files cannot be made."""
         self.opened_by = os.getpid()
-        self.file, self.wait, self.turnstile = file, wait, Turnstile(file)
+        self.file, self.opened, self.wait, self.turnstile = file, opened, wait, Turnstile(file)
         remember(self)
+
+    def refuse_moved(self) -> None:
+        """Raise `FileMoved` unless the file that was opened still stands under its name; costs about 2 microseconds."""
+        if reason := why_moved(self.file, self.opened):
+            raise FileMoved(reason)
 
     def begin_writing(self) -> None:
         """BEGIN IMMEDIATE in our turn; a foreign writer that knows no turnstile is waited for too."""
         refuse_inherited(self.opened_by)
+        self.refuse_moved()
         deadline = time.monotonic() + self.wait
         if not self.turnstile.enter(deadline):
             raise driver.OperationalError(f"database is locked: no turn to write within {self.wait:g} s")
@@ -83,13 +100,18 @@ class TurnConnection(driver.Connection):  # type: ignore[misc]
     def begin_reading(self) -> None:
         """BEGIN, with the snapshot taken at once: no statement after it can find the database locked."""
         refuse_inherited(self.opened_by)
+        self.refuse_moved()
         _patiently(self._take_snapshot, time.monotonic() + self.wait)
 
     def commit(self) -> None:
-        """Commit, then let the next writer through; readers are waited for where the journal needs it."""
+        """Commit, then let the next writer through; readers are waited for where the journal needs it.
+
+        What went into a file that was taken away meanwhile is not called committed.
+        """
         refuse_inherited(self.opened_by)
         _patiently(super().commit, time.monotonic() + self.wait)
         self.turnstile.leave()
+        self.refuse_moved()
 
     def rollback(self) -> None:
         """Roll back, then let the next writer through; in a forked child do nothing, as for `close`."""
@@ -135,15 +157,22 @@ def _patiently(attempt: Callable[[], object], deadline: float) -> None:
         time.sleep(random.uniform(0.001, 0.002))
 
 
-def make_engine(path: str, *, journal: str, autocheckpoint: int, wait: float, pool_size: int) -> Engine:
-    """An engine for the path of a `sqlite://` URL: `/relative` or `//absolute`. Raises `BadDatabaseUrl`."""
+def make_engine(path: str, *, journal: str, autocheckpoint: int, wait: float, pool_size: int, make: bool) -> Engine:
+    """An engine for the path of a `sqlite://` URL: `/relative` or `//absolute`. Raises `BadDatabaseUrl`.
+
+    It makes the file at its first connection if it may; one that is missing later was taken away, and is never made anew.
+    """
     file = _file(path)
     wal = None if journal == "unchanged" else journal == "wal" and _warned_if_unsafe()
     opened_by = os.getpid()
+    may_make = make
 
     def connect() -> TurnConnection:
+        nonlocal may_make
         refuse_inherited(opened_by)
-        return _connect(file, wal, autocheckpoint, wait)
+        connection = _connect(file, wal, autocheckpoint, wait, may_make)
+        may_make = False
+        return connection
 
     engine = create_engine(
         URL.create("sqlite", database=file),
@@ -181,21 +210,26 @@ def _warned_if_unsafe() -> bool:
     return safe
 
 
-def _connect(file: str, wal: bool | None, autocheckpoint: int, wait: float) -> TurnConnection:
+def _connect(file: str, wal: bool | None, autocheckpoint: int, wait: float, make: bool) -> TurnConnection:
     if file in _open_at_fork:
         raise InheritedConnection(
             f"{file} was open when this process was forked, and SQLite would trust the parent's locks here;"
             " close the parent's connections (`engine.dispose()`) before the fork"
         )
     refuse_networked(file, filesystem_of(file))
-    _make(file)
+    if reason := why_foreign_log(file):
+        raise FileMoved(reason)
+    _make(file, make)
+    opened = standing(file)
     connection: TurnConnection = driver.connect(
         file, isolation_level=None, timeout=wait, check_same_thread=False, factory=TurnConnection
     )
     try:
         connection.text_factory = _readable
-        connection.take_charge(file, wait)
+        connection.take_charge(file, opened, wait)
+        connection.refuse_moved()
         _configure(connection, wal, autocheckpoint)
+        remember_log(file, connection.turnstile.descriptor)
     except OSError as error:
         driver.Connection.close(connection)
         raise DatabaseUnavailable(f"cannot write {error.filename}, which SQLite needs: {error.strerror}") from error
@@ -210,10 +244,12 @@ def _readable(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
-def _make(file: str) -> None:
+def _make(file: str, make: bool) -> None:
     """Create the file, for its owner only. Exclusively: opening a database that this process uses would drop its locks."""
     if os.path.exists(file):
         return
+    if not make:
+        raise DatabaseUnavailable(f"{file} is gone: it was deleted or moved away; put it back, or start anew to have it made")
     try:
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
@@ -237,6 +273,7 @@ def _configure(connection: TurnConnection, wal: bool | None, autocheckpoint: int
             )
     connection.execute(f"PRAGMA wal_autocheckpoint = {autocheckpoint}").fetchall()
     connection.execute(f"PRAGMA journal_size_limit = {LARGE_LOG}").fetchall()
+    connection.execute("PRAGMA schema_version").fetchall()  # a read, with which the log is there to be remembered
     connection.execute("PRAGMA busy_timeout = 0").fetchall()
 
 
@@ -300,7 +337,9 @@ def is_unavailable(error: BaseException | None) -> bool:
 def data_version(connection: Connection) -> int:
     """A number that changes when another connection has committed; outside any transaction. Raises `DatabaseUnavailable`."""
     try:
-        return int(own_connection(connection).execute("PRAGMA data_version").fetchone()[0])
+        own = own_connection(connection)
+        own.refuse_moved()
+        return int(own.execute("PRAGMA data_version").fetchone()[0])
     except driver.Error as error:
         raise DatabaseUnavailable(str(error)) from error
 

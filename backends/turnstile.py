@@ -45,6 +45,12 @@ class Turnstile:
         finally:
             fcntl.flock(self._queue, fcntl.LOCK_UN)
 
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the file of turns, in which a note may be kept: locks do not mind."""
+        assert self._turn is not None, "the turnstile is closed"
+        return self._turn
+
     def leave(self) -> None:
         """Let the next one through, if it is our turn."""
         if self._ours and self._turn is not None:

@@ -85,7 +85,7 @@ def worker_settings(settings: Settings, process_id: str, slot_index: int, incarn
         slot_index=slot_index,
         incarnation=incarnation,
         database_url=settings.database_url,
-        engine_options=worker_engine_options(settings),
+        engine_options=worker_engine_options(settings) | {"make": False},
         handlers=handlers_of(settings),
         policies=policies_of(settings),
         heartbeat_interval=settings.heartbeat_interval,
@@ -110,11 +110,14 @@ def worker_engine_options(settings: Settings) -> dict[str, Any]:
 
 def maintenance_engine_options(settings: Settings) -> dict[str, Any]:
     """How maintenance opens it: each of its threads must show a sign of life between two statements."""
-    return _engine_options(settings, "jobqueue maintenance", settings.lock_timeout / 6)
+    return _engine_options(settings, "jobqueue maintenance", settings.lock_timeout / 6) | {"make": False}
 
 
 def _engine_options(settings: Settings, name: str, longest_statement: float) -> dict[str, Any]:
-    """SQLite's log is moved into the database by maintenance alone, so that no commit ever has to wait for it."""
+    """SQLite's log is moved into the database by maintenance alone, so that no commit ever has to wait for it.
+
+    The file is made before any of them starts: one that is missing later was taken away.
+    """
     database = settings.database
     return {
         "pooler": database.pooler,
