@@ -26,7 +26,7 @@ def _recorder(folder: str, pid: int) -> Recorder:
     return Recorder(Path(folder), "worker")
 
 
-class _Run:
+class Run:
     """One attempt, and its lines in the history."""
 
     def __init__(self, ctx: JobContext) -> None:
@@ -35,12 +35,13 @@ class _Run:
         self._job, self._lease, self._lane = ctx.job.id, ctx.job.lease, ctx.job.lane or ""
 
     def note(self, what: str) -> None:
+        """Write down `started`, `alive`, `returned` or `raised`."""
         self._recorder.note("run", what, self._job, self._lease, lane=self._lane)
 
 
 def steady(ctx: JobContext) -> None:
     """Live for `seconds`, write `effects` rows in fenced transactions, then end as chance, drawn from job and lease, has it."""
-    run = _Run(ctx)
+    run = Run(ctx)
     run.note("started")
     try:
         _live(ctx, run)
@@ -51,7 +52,7 @@ def steady(ctx: JobContext) -> None:
     run.note("returned")
 
 
-def _live(ctx: JobContext, run: _Run) -> None:
+def _live(ctx: JobContext, run: Run) -> None:
     given = ctx.job.parameters
     over = boot_time() + given.get("seconds", 0.0)
     for _ in range(given.get("effects", 0)):

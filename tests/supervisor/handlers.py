@@ -16,7 +16,7 @@ from urllib.parse import quote
 from workers import JobContext
 
 
-def _note(ctx: JobContext) -> dict[str, str]:
+def note_start(ctx: JobContext) -> dict[str, str]:
     given = ctx.job.parameters
     with Path(given["notes"]).open("a") as notes:
         notes.write(f"{os.getpid()} {ctx.job.lease} {ctx.job.id}\n")
@@ -25,26 +25,26 @@ def _note(ctx: JobContext) -> dict[str, str]:
 
 def quick(ctx: JobContext) -> None:
     """Be done at once."""
-    _note(ctx)
+    note_start(ctx)
 
 
 def until_file(ctx: JobContext) -> None:
     """Run until a file exists, whatever anybody says."""
-    given = _note(ctx)
+    given = note_start(ctx)
     while not Path(given["until"]).exists():
         time.sleep(0.02)
 
 
 def obedient(ctx: JobContext) -> None:
     """Run until told to stop, or until a file exists."""
-    given = _note(ctx)
+    given = note_start(ctx)
     while not ctx.should_stop() and not Path(given["until"]).exists():
         time.sleep(0.02)
 
 
 def first_time_until_file(ctx: JobContext) -> None:
     """The first attempt hangs until a file exists; later ones are quick."""
-    given = _note(ctx)
+    given = note_start(ctx)
     if ctx.job.lease == 1:
         while not Path(given["until"]).exists():
             time.sleep(0.02)
@@ -52,7 +52,7 @@ def first_time_until_file(ctx: JobContext) -> None:
 
 def deaf(ctx: JobContext) -> None:
     """Ignore SIGTERM and hang."""
-    _note(ctx)
+    note_start(ctx)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         time.sleep(60)
@@ -60,25 +60,25 @@ def deaf(ctx: JobContext) -> None:
 
 def greedy(ctx: JobContext) -> None:
     """Hold the interpreter's lock for longer than anybody waits."""
-    _note(ctx)
+    note_start(ctx)
     re.match(r"(a+)+$", "a" * 60 + "b")
 
 
 def leaves_quietly(ctx: JobContext) -> None:
     """End the process as if all were well."""
-    _note(ctx)
+    note_start(ctx)
     os._exit(0)
 
 
 def segfaults(ctx: JobContext) -> None:
     """Read where nothing is."""
-    _note(ctx)
+    note_start(ctx)
     ctypes.string_at(0)
 
 
 def raises_system_exit(ctx: JobContext) -> None:
     """Leave as scripts do."""
-    _note(ctx)
+    note_start(ctx)
     raise SystemExit(3)
 
 
@@ -91,13 +91,13 @@ class Unspeakable(Exception):
 
 def raises_the_unspeakable(ctx: JobContext) -> None:
     """Fail with an error whose text cannot be had."""
-    _note(ctx)
+    note_start(ctx)
     raise Unspeakable
 
 
 def leaves_children(ctx: JobContext) -> None:
     """Start a process that outlives its parent, and say which; then die."""
-    given = _note(ctx)
+    given = note_start(ctx)
     sleeper = subprocess.Popen(["sleep", "600"])
     Path(given["children"]).write_text(str(sleeper.pid))
     os.kill(os.getpid(), signal.SIGKILL)
@@ -105,7 +105,7 @@ def leaves_children(ctx: JobContext) -> None:
 
 def leaves_an_orphan(ctx: JobContext) -> None:
     """Have a grandchild that outlives its parent for a moment, in a session of its own."""
-    given = _note(ctx)
+    given = note_start(ctx)
     subprocess.run(["sh", "-c", f"setsid sh -c 'sleep 0.2; echo done > {given['children']}' &"], check=True)
     while not Path(given["children"]).exists():
         time.sleep(0.02)
@@ -113,7 +113,7 @@ def leaves_an_orphan(ctx: JobContext) -> None:
 
 def holds_its_transaction(ctx: JobContext) -> None:
     """Open a fenced transaction and do not end it."""
-    given = _note(ctx)
+    given = note_start(ctx)
     if ctx.job.lease > 1:
         return
     with ctx.transaction():

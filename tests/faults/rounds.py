@@ -1,0 +1,38 @@
+"""A worker killed in mid-job at a random time, again and again, and how long its job and its place waited."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from random import Random
+
+from tests.chaos.recovery import Distribution
+from tests.support import eventually
+
+from .watched import WatchedScene
+
+KILLED = ("crashed", "the worker was killed by signal 9 (SIGKILL)")
+
+
+def kill_workers(scene: WatchedScene, rounds: int, random: Random) -> tuple[list[int], Distribution, Distribution]:
+    """The jobs, the seconds until each ran again, and the seconds until as many workers as before were ready."""
+    jobs, again, whole = [], Distribution(), Distribution()
+    for _ in range(rounds):
+        [job_id] = scene.enqueue("lives_until_file_once")
+        victim, moment = scene.runner_of(job_id), time.monotonic() + random.uniform(0, 0.3)
+        eventually(lambda moment=moment: time.monotonic() > moment, every=0.001)  # type: ignore[misc]
+        os.kill(victim, signal.SIGKILL)
+        killed_at = time.monotonic()
+        scene.runner_of(job_id, lease=2)
+        again.append(time.monotonic() - killed_at)
+        eventually(lambda victim=victim: is_whole_without(scene, victim))  # type: ignore[misc]
+        whole.append(time.monotonic() - killed_at)
+        jobs.append(job_id)
+    return jobs, again, whole
+
+
+def is_whole_without(scene: WatchedScene, victim: int) -> bool:
+    """True when every place has a worker that can claim, none of them the one that was killed."""
+    workers = scene.status["workers"]
+    return all(each["pid"] and each["pid"] != victim and each["phase"] == "idle" for each in workers)

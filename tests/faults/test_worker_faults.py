@@ -1,0 +1,179 @@
+"""Rows W of the fault matrix: workers killed, stopped, hung, starved of memory, and two of one name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from backends import Status
+from tests.supervisor.scene import attempts, freeze, is_gone, signal_all
+from tests.support import eventually
+
+from .cgroups import limited_memory
+from .rounds import KILLED, is_whole_without, kill_workers
+from .watched import TAKEN_BACK, Watch, WatchedScene
+
+UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+OWN_PIDS = UNSHARE if shutil.which("unshare") and subprocess.run([*UNSHARE, "true"], capture_output=True).returncode == 0 else ()
+"""Starts a program as process 1 of a namespace of its own; where that is not permitted, as any other."""
+
+
+def test_w1_workers_killed_at_random_times_lose_nothing_but_their_attempt(watch: Watch) -> None:
+    scene = watch.scene().start()
+    jobs, again, _ = kill_workers(scene, 4, Random(1))
+    for job_id in jobs:
+        assert scene.becomes(job_id, Status.COMPLETED).retry_count == 1
+        assert attempts(scene, job_id) == [KILLED]
+    assert min(again) < 1.0
+    assert scene.stop() == 0
+    assert watch.violations() == []
+
+
+def test_w3_workers_resumed_after_their_jobs_were_run_again_change_nothing_and_say_so(watch: Watch) -> None:
+    first = watch.scene("first").start()
+    jobs = [first.enqueue("outlives_its_lease", last=last)[0] for last in ("write", "return")]
+    zombies = [first.runner_of(job_id) for job_id in jobs]
+    second = watch.scene("second").start()
+    frozen = freeze(first)
+    stopped_at = time.monotonic()
+    for job_id in jobs:
+        first.runner_of(job_id, lease=2, within=15)
+    assert time.monotonic() - stopped_at < TAKEN_BACK
+    done = [first.becomes(job_id, Status.COMPLETED) for job_id in jobs]
+    first.until.touch()
+    signal_all([each for each in frozen if each.pid in zombies], signal.SIGCONT)
+    for job_id in jobs:
+        first.seen("job.lease_lost", job_id=job_id, attempt=1)
+    signal_all(frozen, signal.SIGCONT)
+    eventually(lambda: first.status["state"] == "running" and len(first.worker_pids) == 2)
+    for job_id, then in zip(jobs, done, strict=True):
+        now = first.job(job_id)
+        assert (now.status, now.completed_at, now.retry_count, now.interruptions) == (Status.COMPLETED, then.completed_at, 0, 1)
+    assert len(first.events("job.lease_lost")) == 2
+    assert [first.stop(), second.stop()] == [0, 0]
+    assert watch.violations() == []
+
+
+def test_w4_a_worker_stopped_for_less_than_a_third_of_the_lock_timeout_is_left_alone(watch: Watch) -> None:
+    scene = watch.scene(workers=1, lock_timeout=6).start()
+    [job_id] = scene.enqueue("lives_until_file")
+    worker = scene.runner_of(job_id)
+    os.kill(worker, signal.SIGSTOP)
+    stopped_at = time.monotonic()
+    eventually(lambda: time.monotonic() - stopped_at > 1.0)
+    os.kill(worker, signal.SIGCONT)
+    scene.until.touch()
+    job = scene.becomes(job_id, Status.COMPLETED)
+    assert (job.retry_count, job.interruptions, scene.worker_pids) == (0, 0, [worker])
+    assert watch.violations() == []
+
+
+def test_w5_and_w6_handlers_that_never_end_keep_their_lease_until_their_timeout_ends_them(watch: Watch) -> None:
+    given = {"timeout": 3.5, "retry": {"max_retries": 0}}
+    types = {name: {"handler": f"tests.faults.handlers:{name}"} | given for name in ("greedy", "deaf")}
+    scene = watch.scene(job_types=types, workers=3).start()
+    began = time.monotonic()
+    jobs = scene.enqueue("greedy") + scene.enqueue("deaf")
+    [neighbour] = scene.enqueue("lives_until_file")
+    for job_id in jobs:
+        scene.becomes(job_id, Status.FAILED, within=20)
+        assert time.monotonic() - began < 3.5 + 10
+        assert attempts(scene, job_id) == [("timed_out", "ran past its timeout")]
+    scene.until.touch()
+    assert scene.becomes(neighbour, Status.COMPLETED).retry_count == 0
+    eventually(lambda: is_whole_without(scene, 0))
+    assert scene.stop() == 0
+    assert watch.violations() == []
+
+
+def test_w7_a_job_that_eats_all_memory_fails_with_that_reason_and_its_neighbour_goes_on(watch: Watch) -> None:
+    with limited_memory(300 * 2**20) as prefix:
+        if prefix is None:
+            pytest.skip("this user may not make a control group with a limit of memory")
+        scene = watch.scene(retry={"max_retries": 1, "initial": 0.1})
+        scene.launch(*prefix)
+        eventually(lambda: scene.status.get("state") == "running", within=20)
+        [neighbour] = scene.enqueue("lives_until_file")
+        beside = scene.runner_of(neighbour)
+        [job_id] = scene.enqueue("eats_memory")
+        scene.becomes(job_id, Status.FAILED, within=20)
+        killed = ("crashed", "the worker ran out of memory and was killed by signal 9 (SIGKILL)")
+        assert attempts(scene, job_id) == [killed, killed]
+        eventually(lambda: len(scene.worker_pids) == 2)
+        scene.until.touch()
+        job = scene.becomes(neighbour, Status.COMPLETED)
+        assert (job.retry_count, job.interruptions, beside in scene.worker_pids) == (0, 0, True)
+        assert scene.stop() == 0
+    assert watch.violations() == []
+
+
+def test_w8_handlers_that_end_their_process_are_charged_and_nobody_else(watch: Watch) -> None:
+    scene = watch.scene(retry={"max_retries": 1, "initial": 0.1}).start()
+    outcomes = {
+        "leaves_quietly": "crashed", "segfaults": "crashed", "raises_system_exit": "failed",
+        "raises_keyboard_interrupt": "failed", "raises_the_unspeakable": "failed",
+    }
+    jobs = {name: scene.enqueue(name)[0] for name in outcomes}
+    others = scene.enqueue("quick", 10)
+    for name, outcome in outcomes.items():
+        scene.becomes(jobs[name], Status.FAILED, within=20)
+        assert [its for its, _ in attempts(scene, jobs[name])] == [outcome, outcome]
+    for job_id in others:
+        assert scene.becomes(job_id, Status.COMPLETED).retry_count == 0
+    eventually(lambda: is_whole_without(scene, 0))
+    assert scene.stop() == 0
+    assert watch.violations() == []
+
+
+def test_w9_a_fork_that_a_dead_handler_left_with_its_sockets_dies_too_and_holds_nothing_up(watch: Watch) -> None:
+    scene = watch.scene(retry={"max_retries": 1}).start()
+    note = scene.folder / "children"
+    [job_id] = scene.enqueue("leaves_a_fork", children=str(note))
+    eventually(note.exists)
+    scene.runner_of(job_id, lease=2)
+    eventually(lambda: is_gone(int(Path(note).read_text())))
+    scene.becomes(job_id, Status.COMPLETED)
+    assert len(attempts(scene, job_id)) == 1
+    assert scene.stop() == 0
+    assert watch.violations() == []
+
+
+def test_w10_two_hosts_with_the_same_names_and_process_ids_stay_two(watch: Watch) -> None:
+    first, second = (_launched(watch.scene(name)) for name in ("first", "second"))
+    [job_id] = first.enqueue("lives_until_file_once")
+    first.runner_of(job_id)
+    eventually(lambda: _runs_a_job(first) or _runs_a_job(second))
+    loser, other = (first, second) if _runs_a_job(first) else (second, first)
+    tree = freeze(loser)
+    killed_at = time.monotonic()
+    signal_all(tree, signal.SIGKILL)
+    loser.exit_code()
+    first.runner_of(job_id, lease=2, within=15)
+    assert time.monotonic() - killed_at < TAKEN_BACK
+    job = first.becomes(job_id, Status.COMPLETED)
+    assert (job.retry_count, job.interruptions) == (0, 1)
+    _launched(loser)
+    more = first.enqueue("quick", 6)
+    for each in more:
+        first.becomes(each, Status.COMPLETED)
+    assert watch.violations() == []
+    assert other.events("worker.lost") == []
+
+
+def _launched(scene: WatchedScene) -> WatchedScene:
+    scene.settings["workers"] = {"count": 2, "process_ids": ["same-1", "same-2"]}
+    (scene.folder / "run" / "status.json").unlink(missing_ok=True)
+    scene.launch(*OWN_PIDS)
+    eventually(lambda: scene.status.get("state") == "running", within=20)
+    return scene
+
+
+def _runs_a_job(scene: WatchedScene) -> bool:
+    return any(each["phase"] == "running" for each in scene.status["workers"])

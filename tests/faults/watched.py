@@ -1,0 +1,87 @@
+"""Scenes on a database that watches itself: everything enqueued is written down, and so is what becomes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from backends import NewJob, Queue, open_engine
+from tests.chaos import witness
+from tests.chaos.checker import Evidence, Violation, check, gather
+from tests.chaos.history import Recorder
+from tests.supervisor.scene import Scene
+
+HANDLERS = (
+    "quick", "lives_until_file", "lives_until_file_once", "outlives_its_lease", "deaf", "greedy", "leaves_quietly", "segfaults",
+    "raises_system_exit", "raises_keyboard_interrupt", "raises_the_unspeakable", "leaves_children", "leaves_a_fork",
+    "eats_memory", "returns_nonsense", "snoozes_once",
+)
+TAKEN_BACK = 3 + 6
+"""Seconds within which a lost host's jobs run again: `lock_timeout` of the scenes, and 6."""
+
+
+class WatchedScene(Scene):
+    """A scene whose jobs have keys and histories, so that the checker can tell what became of each."""
+
+    def __init__(self, folder: Path, database_url: str, recorder: Recorder, name: str, **settings: Any) -> None:
+        types = {each: {"handler": f"tests.faults.handlers:{each}"} for each in HANDLERS}
+        settings["job_types"] = types | settings.get("job_types", {})
+        super().__init__(folder, database_url, name, **settings)
+        self._histories, self._recorder = folder / "histories", recorder
+        self._client = Queue(open_engine(database_url))  # more patient than what looks at the scene
+        self._keys = 0
+
+    def enqueue(self, job_type: str, count: int = 1, **parameters: Any) -> list[int]:
+        """Add jobs, and write down that they were asked for and acknowledged."""
+        given = {"notes": str(self.notes), "until": str(self.until), "histories": str(self._histories)} | parameters
+        return [self._enqueue(NewJob(job_type, 1, parameters=given, unique_key=self._next_key())) for _ in range(count)]
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        self._client.engine.dispose()
+        super().close()
+
+    def _next_key(self) -> str:
+        self._keys += 1
+        return f"{self.folder.name}-{self._keys}"
+
+    def _enqueue(self, new: NewJob) -> int:
+        key = str(new.unique_key)
+        self._recorder.note("enqueue", "invoke", key=key)
+        [job_id] = self._client.enqueue([new])
+        self._recorder.note("enqueue", "ok", job_id, key=key)
+        return job_id
+
+
+class Watch:
+    """A watched database and the scenes on it."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.url = folder, url
+        self._histories = folder / "histories"
+        self._histories.mkdir()
+        self._recorder = Recorder(self._histories, "test")
+        self._engine = open_engine(url)
+        witness.install(self._engine)
+        self._scenes: list[WatchedScene] = []
+
+    def scene(self, name: str = "one", url: str = "", **settings: Any) -> WatchedScene:
+        """One supervisor, not started yet."""
+        self._scenes.append(WatchedScene(self.folder, url or self.url, self._recorder, name, **settings))
+        return self._scenes[-1]
+
+    def evidence(self) -> Evidence:
+        """What was seen so far; every job is expected to be over."""
+        self._engine.dispose()
+        return gather(self._engine, self._histories)
+
+    def violations(self) -> list[Violation]:
+        """Which promises were broken."""
+        return check(self.evidence())
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        for scene in self._scenes:
+            scene.close()
+        self._engine.dispose()
+        self._recorder.close()
