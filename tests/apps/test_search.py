@@ -164,7 +164,7 @@ def test_a_user_finds_nothing_in_a_program_that_is_not_theirs(shelf: Shelf) -> N
     shelf.scan({"ours.txt": "budget"})
     with shelf.installation.engine.begin() as connection:
         connection.execute(users.insert().values(id=7, name="ann"))
-    assert shelf.find("budget", scope=Scope(7)) == []
+    assert shelf.find("budget", scope=Scope(7)) == [], "reached beyond the scope"
     with shelf.installation.engine.begin() as connection:
         connection.execute(memberships.insert().values(user_id=7, program_id=shelf.program, role=Role.VIEWER.value))
     assert shelf.find("budget", scope=Scope(7)) == ["ours.txt"]

@@ -6,13 +6,14 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, column, create_engine, delete, event, func, insert, select, table, text, update
 
-from backends import Job, Kind, NewJob, Outcome, Queue, Role, Scope, indexing_jobs, memberships, users
+from backends import DatabaseUnavailable, Job, Kind, NewJob, Outcome, Queue, Role, Scope, indexing_jobs, memberships, users
 from backends.dialects import one_writer
 from backends.sqlite import driver
 from backends.tables import count_deltas, counts, job_attempts, lanes, moment_text
@@ -135,6 +136,15 @@ def running(queue: Queue, tag: str = "tester:0001", **values: Any) -> Job:
     claimed = claim_one(queue, tag)
     assert claimed.id == job_id
     return claimed
+
+
+@contextmanager
+def waiting_for_nobody() -> Iterator[None]:
+    """Fail in so many words when the body waits for a row that another transaction holds, until the database gives it up."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        raise AssertionError("it waited for what another transaction holds") from error
 
 
 def later(row_time: Any, seconds: float) -> Any:

@@ -8,7 +8,7 @@ import time
 import pytest
 from sqlalchemy import Engine, text
 
-from backends import CancelAnswer, Kind, NewJob, Outcome, Queue, Status, open_engine
+from backends import EVERYTHING, CancelAnswer, Kind, NewJob, Outcome, Queue, Status, open_engine
 from tests.backends.scene import DONE, claim_one, everything, insert_raw, row, running
 from tests.support import eventually
 
@@ -46,6 +46,31 @@ def test_success_that_commits_first_wins(queue: Queue) -> None:
     queue.settle("tester:0001", [(mine, DONE)])
     assert row(queue, mine.id).status == Status.COMPLETED
     assert queue.cancel(mine.id) is CancelAnswer.FINAL
+
+
+def test_a_job_that_ended_since_it_was_seen_running_is_not_asked_to_stop(queue: Queue, engine: Engine) -> None:
+    from backends.operating import _ask_to_stop
+
+    mine = running(queue)
+    queue.settle("tester:0001", [(mine, DONE)])
+    before = everything(queue)
+    with engine.begin() as connection:
+        assert not _ask_to_stop(connection, mine.id), "a job that is over was asked to stop"
+    assert everything(queue) == before
+
+
+def test_a_job_that_was_claimed_since_it_was_seen_waiting_is_not_cancelled_unasked(queue: Queue, engine: Engine) -> None:
+    from backends.operating import _cancel_queued, _look
+
+    (job_id,) = queue.enqueue([NewJob("quick", 1)])
+    with engine.connect() as connection:
+        seen = _look(connection, job_id, EVERYTHING)
+    claim_one(queue)
+    before = everything(queue)
+    with engine.begin() as connection:
+        assert seen is not None
+        assert not _cancel_queued(connection, seen), "a running job was cancelled like a queued one"
+    assert everything(queue) == before
 
 
 def test_a_job_that_is_not_there_is_missing(queue: Queue) -> None:

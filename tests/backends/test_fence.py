@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from backends import DatabaseUnavailable, Death, Kind, LeaseLost, Queue, Status, open_engine
-from tests.backends.scene import DONE, claim_one, row, running
+from tests.backends.scene import DONE, claim_one, row, running, waiting_for_nobody
 from tests.support import eventually
 
 TAG = "tester:0001"
@@ -92,7 +92,7 @@ def test_an_open_fenced_transaction_makes_others_wait_until_it_commits(
     with queue.transaction(TAG, mine) as connection:
         other.start()
         other.join(0.3)
-        assert not taken
+        assert not taken, "an attempt was ended while its fenced transaction was open"
         connection.execute(NOTE)
     eventually(lambda: taken)
     other.join()
@@ -120,7 +120,7 @@ def test_whoever_waits_too_long_for_a_fenced_transaction_is_told_to_come_again(
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_taking_back_what_expired_passes_over_an_open_fenced_transaction(queue: Queue) -> None:
     mine = running(queue)
-    with queue.transaction(TAG, mine):
+    with queue.transaction(TAG, mine), waiting_for_nobody():
         assert queue.reclaim_expired(-1000) == []
     assert [each.job_id for each in queue.reclaim_expired(-1000)] == [mine.id]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
 
 from backends import EVERYTHING, DatabaseUnavailable, JobTypeFacts, Kind, NewJob, Outcome, Queue, RetryPolicy, Status, open_engine
 from tests.backends.scene import (
@@ -69,13 +70,32 @@ def test_a_better_arrival_replaces_a_head_that_has_not_started(queue: Queue) -> 
     assert row(queue, first[0]).waits_for == "lane"
 
 
+def test_the_database_itself_refuses_a_second_running_job_of_a_lane(queue: Queue, engine: Engine) -> None:
+    """Whoever breaks the rule for lanes breaks an index, and is told."""
+    first, second = _lane(queue, 0, 0)
+    claim_one(queue)
+    said = ""
+    try:
+        change(engine, second, status="running", locked_by="rival:1", ready_at=None, waits_for=None)
+    except IntegrityError as error:
+        said = str(error)
+    assert "lane" in said, f"two jobs of one lane, {first} and {second}, run together"
+
+
 def test_a_better_arrival_waits_for_a_head_that_runs(queue: Queue) -> None:
     _lane(queue, 0)
     mine = claim_one(queue)
     better = _lane(queue, 9)
-    assert _ready(queue, better) == []
+    assert _ready(queue, better) == [], "a second job of the lane is ready while one runs"
     queue.settle("tester:0001", [(mine, DONE)])
     assert _ready(queue, better) == better
+
+
+def test_a_better_arrival_does_not_run_beside_the_one_that_runs(queue: Queue) -> None:
+    _lane(queue, 0)
+    claim_one(queue)
+    _lane(queue, 9)
+    assert queue.claim("other:1", LANED, 5) == [], "two jobs of one lane run together"
 
 
 def test_a_retry_in_backoff_gives_up_its_lane_and_comes_back_in_turn(queue: Queue, engine: Engine) -> None:

@@ -34,11 +34,11 @@ def test_a_death_charges_the_job_in_hand_and_its_neighbours_go_unspent_with_a_wo
     assert [row(queue, each.id).retry_count for each in (before, victim, after)] == [0, 1, 0]
     assert [(each.outcome, each.reason, each.detail) for each in queue.attempts(victim.id)] == [
         ("crashed", "signal 11", "stack")
-    ]
+    ], "nothing says why the job may run again"
     for neighbour in (before, after):
         assert [(each.outcome, each.reason) for each in queue.attempts(neighbour.id)] == [
             ("released", "not settled before its worker died: signal 11")
-        ]
+        ], "nothing says why the neighbour may run twice"
 
 
 def test_a_death_reported_twice_is_charged_once(queue: Queue) -> None:
@@ -47,7 +47,7 @@ def test_a_death_reported_twice_is_charged_once(queue: Queue) -> None:
     queue.reclaim(death)
     again = queue.claim("alive:1", ("quick",), 3)
     before = everything(queue)
-    assert queue.reclaim(death) == []
+    assert queue.reclaim(death) == [], "what others hold was taken back"
     assert everything(queue) == before
     assert len(again) == 3
 
@@ -55,7 +55,7 @@ def test_a_death_reported_twice_is_charged_once(queue: Queue) -> None:
 def test_a_death_is_not_charged_to_another_attempt_of_the_same_job(queue: Queue) -> None:
     mine = running(queue, "dead:1")
     queue.reclaim(Death(("dead:1",), mine.id, mine.lease + 1, Kind.CRASHED, "signal 11"))
-    assert row(queue, mine.id).retry_count == 0
+    assert row(queue, mine.id).retry_count == 0, "a death was charged to an attempt that it did not end"
 
 
 def test_a_worker_that_died_idle_charges_nobody(queue: Queue) -> None:
@@ -78,7 +78,7 @@ def test_a_job_that_keeps_killing_its_worker_ends_failed_with_the_reason(queue: 
 def test_what_was_renewed_in_time_is_never_taken_back(queue: Queue, job_type: str) -> None:
     running(queue, job_type=job_type)
     before = everything(queue)
-    assert queue.reclaim_expired(30) == []
+    assert queue.reclaim_expired(30) == [], "a living lease was taken back"
     assert everything(queue) == before
 
 
@@ -124,7 +124,7 @@ def test_a_record_of_another_boot_has_expired_whatever_its_time_says(queue: Queu
 def test_a_wall_clock_that_steps_forward_takes_nothing_from_the_living(queue: Queue, engine: Engine) -> None:
     mine = running(queue)
     _age(engine, mine.id, 86_400)
-    assert queue.reclaim_expired(30) == []
+    assert queue.reclaim_expired(30) == [], "a step of the wall clock ended a living lease"
     queue.heartbeat(["tester:0001"])
     assert queue.reclaim_expired(30) == []
 
@@ -134,7 +134,8 @@ def test_a_wall_clock_that_steps_back_keeps_nothing_for_the_dead(queue: Queue, e
     mine = running(queue)
     _age(engine, mine.id, -86_400)
     change(engine, mine.id, locked_boot_seconds=boot_clock()[1] - 31)
-    assert [each.job_id for each in queue.reclaim_expired(30)] == [mine.id]
+    expired = [each.job_id for each in queue.reclaim_expired(30)]
+    assert expired == [mine.id], "a step of the wall clock kept a dead lease"
 
 
 @ON_SQLITE

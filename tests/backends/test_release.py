@@ -10,7 +10,7 @@ def test_everything_under_the_tags_goes_back_unspent(queue: Queue) -> None:
     queue.enqueue([NewJob("quick", 1) for _ in range(3)])
     queue.claim("mine:1", ("quick",), 2)
     queue.claim("theirs:1", ("quick",), 1)
-    assert queue.release(["mine:1", "gone:1"], "drained", interrupted=False) == 2
+    assert queue.release(["mine:1", "gone:1"], "drained", interrupted=False) == 2, "what others hold was taken back"
     again = queue.claim("mine:2", ("quick",), 5)
     assert [(each.retry_count, each.interruptions, each.lease) for each in again] == [(0, 0, 2), (0, 0, 2)]
 

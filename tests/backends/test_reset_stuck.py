@@ -16,8 +16,8 @@ def _dead(queue: Queue, program_id: int, tag: str = "dead:1") -> Job:
 
 def test_a_dead_lease_is_taken_back_as_an_interruption_and_a_living_one_is_not(queue: Queue) -> None:
     dead, alive = _dead(queue, 1), running(queue, "alive:1", program_id=1)
-    (settled,) = queue.reset_stuck(1, 30)
-    assert (settled.job_id, settled.status, settled.kind) == (dead.id, Status.PENDING, Kind.INTERRUPTED)
+    settled = [(each.job_id, each.status, each.kind) for each in queue.reset_stuck(1, 30)]
+    assert settled == [(dead.id, Status.PENDING, Kind.INTERRUPTED)], "a living lease was taken back"
     assert (row(queue, dead.id).retry_count, row(queue, dead.id).interruptions) == (0, 1)
     assert row(queue, alive.id).status == Status.RUNNING
     assert queue.reset_stuck(1, 30) == []
@@ -26,14 +26,15 @@ def test_a_dead_lease_is_taken_back_as_an_interruption_and_a_living_one_is_not(q
 def test_another_program_is_left_alone(queue: Queue) -> None:
     _dead(queue, 1)
     before = everything(queue)
-    assert queue.reset_stuck(2, 30) == []
+    assert queue.reset_stuck(2, 30) == [], "another program's job was taken back"
     assert everything(queue) == before
 
 
 def test_only_who_may_act_in_the_program_resets_it(queue: Queue, engine: Engine) -> None:
     dead = _dead(queue, 1)
     strangers = [member(engine, 2, wanted=Role.OPERATOR), member(engine, 1, role=Role.VIEWER, wanted=Role.OPERATOR)]
-    assert [queue.reset_stuck(1, 30, scope) for scope in strangers] == [[], []]
+    for scope in strangers:
+        assert queue.reset_stuck(1, 30, scope) == [], "reached beyond the scope"
     operator = member(engine, 1, wanted=Role.OPERATOR)
     assert [each.job_id for each in queue.reset_stuck(1, 30, operator)] == [dead.id]
 

@@ -55,8 +55,8 @@ def test_what_is_queued_or_runs_is_left_alone(queue: Queue) -> None:
     mine = running(queue)
     (queued,) = queue.enqueue([NewJob("quick", 1)])
     before = everything(queue)
+    assert queue.retry(queued) is RetryAnswer.ACTIVE, "a job that is not over was retried"
     assert queue.retry(mine.id) is RetryAnswer.ACTIVE
-    assert queue.retry(queued) is RetryAnswer.ACTIVE
     assert queue.retry(12345) is RetryAnswer.MISSING
     assert everything(queue) == before
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from backends import (
     open_engine,
 )
 from backends.sqlite import boot_clock, driver, filesystem_of, refuse_networked
-from backends.turnstile import only_one
+from backends.turnstile import Turnstile, only_one
+from tests.support import eventually
 
 
 @pytest.fixture
@@ -82,6 +84,46 @@ def test_a_foreign_writer_without_a_turnstile_is_waited_for(tmp_path: Path, url:
         connection.execute(text("INSERT INTO t VALUES (1)"))
     foreign.close()
     engine.dispose()
+
+
+def test_nobody_writes_between_a_transactions_first_look_and_its_write(tmp_path: Path, url: str) -> None:
+    engine = with_table(url)
+    foreign, said = driver.connect(tmp_path / "queue.db", isolation_level=None, timeout=0), ""
+    with engine.begin() as connection:
+        connection.execute(text("SELECT * FROM t")).all()
+        try:
+            foreign.execute("INSERT INTO t VALUES (1)")
+        except driver.OperationalError as error:
+            said = str(error)
+    assert "locked" in said, "a foreign program wrote between a transaction's look and its write"
+    foreign.close()
+    engine.dispose()
+
+
+def test_who_leaves_the_turnstile_does_not_push_in_before_who_waits(tmp_path: Path) -> None:
+    (tmp_path / "queue.db").touch()
+    passing, waiting = (Turnstile(str(tmp_path / "queue.db")) for _ in range(2))
+    deadline, order = time.monotonic() + 10, []
+
+    def wait() -> None:
+        assert waiting.enter(deadline)
+        order.append("who waited")
+        waiting.leave()
+
+    def somebody_waits_for_the_turn() -> bool:
+        with only_one(str(tmp_path / "queue.db.turnstile-queue"), str(tmp_path / "queue.db")) as free:
+            return not free
+
+    assert passing.enter(deadline)
+    late = threading.Thread(target=wait)
+    late.start()
+    eventually(somebody_waits_for_the_turn)
+    passing.leave()
+    assert passing.enter(deadline)
+    assert order == ["who waited"], "who had its turn pushed in before who waited"
+    late.join()
+    passing.close()
+    waiting.close()
 
 
 def test_with_a_rollback_journal_a_commit_waits_for_readers(url: str) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from supervisor.children import Child
 from tests.support import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +108,11 @@ def test_what_a_child_left_behind_dies_with_it() -> None:
     print(json.dumps(int(os.read(out, 20))))
     """
     left_behind = in_a_fresh_process(body)
-    eventually(lambda: not psutil.pid_exists(left_behind) or psutil.Process(left_behind).status() == "zombie", within=5)
+
+    def what_the_child_left_behind_is_dead() -> bool:
+        return not psutil.pid_exists(left_behind) or psutil.Process(left_behind).status() == "zombie"
+
+    eventually(what_the_child_left_behind_is_dead, within=5)
 
 
 def test_a_child_dies_with_its_parent() -> None:
@@ -144,6 +152,20 @@ def test_a_stopped_child_is_seen_to_be_stopped() -> None:
     print(json.dumps([before, after, ended(child)]))
     """
     assert in_a_fresh_process(body) == [False, True, [9, 0]]
+
+
+def test_a_signal_never_reaches_who_got_the_number_of_a_child_that_is_gone() -> None:
+    gone = subprocess.Popen(["true"])
+    pidfd = os.pidfd_open(gone.pid)
+    gone.wait()
+    stranger = subprocess.Popen(["sleep", "60"])
+    Child(stranger.pid, pidfd, 0.0).send(signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        stranger.wait(0.2)
+    assert stranger.poll() is None, "a stranger was killed who got the number of a child that is gone"
+    stranger.kill()
+    stranger.wait()
+    os.close(pidfd)
 
 
 def test_signalling_a_child_that_is_gone_hits_nobody() -> None:

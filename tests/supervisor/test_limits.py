@@ -53,7 +53,7 @@ def test_an_idle_worker_that_ticks_is_never_overdue() -> None:
 def test_a_lease_that_runs_out_comes_before_everything_else() -> None:
     sight = replace(seen(Phase.RUNNING, job_id=7, lease=1, deadline=101.0), fenced_at=120.0)
     assert grounds(sight, 119.0) is Ground.DEADLINE
-    assert grounds(sight, 120.0) is Ground.LEASE
+    assert grounds(sight, 120.0) is Ground.LEASE, "a worker whose lease ran out is left to run"
 
 
 def test_a_lease_taken_over_counts_only_in_a_handler_and_only_when_it_stays_so() -> None:

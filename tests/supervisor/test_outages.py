@@ -133,13 +133,34 @@ def test_a_worker_whose_lease_ran_out_is_ended_by_maintenance_when_the_superviso
     with outage():
         scene.send(signal.SIGSTOP)
         began = time.monotonic()
-        eventually(lambda: state_of(worker) == "gone", within=5)
+
+        def the_worker_whose_lease_ran_out_is_gone() -> bool:
+            return state_of(worker) == "gone"
+
+        eventually(the_worker_whose_lease_ran_out_is_gone, within=5)
         assert time.monotonic() - began < 3.5
     scene.send(signal.SIGCONT)
     scene.queue.engine.dispose()
     job = scene.becomes(job_id, Status.COMPLETED)
     assert scene.events("worker.fenced")
     assert job.status == Status.COMPLETED
+
+
+def test_a_worker_that_cannot_renew_is_gone_before_another_may_start(stage: Stage, database: tuple[str, Outage]) -> None:
+    url, outage = database
+    upgrade(open_engine(url))
+    scene = stage(url=url, workers=1).start()
+    [job_id] = scene.enqueue("until_file")
+    worker = scene.runner_of(job_id)
+
+    def the_worker_whose_lease_ran_out_is_gone() -> bool:
+        return state_of(worker) == "gone"
+
+    with outage():
+        eventually(the_worker_whose_lease_ran_out_is_gone, within=6)
+    scene.queue.engine.dispose()
+    scene.until.touch()
+    scene.becomes(job_id, Status.COMPLETED)
 
 
 def test_a_maintenance_whose_database_calls_hang_is_replaced_before_a_lease_lapses(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_a_claim_is_on_the_books_before_it_can_be_sent(ledger: Ledger, slot: Slo
 
 
 def test_each_claim_has_a_name_of_its_own(ledger: Ledger) -> None:
-    assert len({ledger.ask() for _ in range(100)}) == 100
+    assert len({ledger.ask() for _ in range(100)}) == 100, "two claims bear the same tag"
 
 
 def test_what_is_granted_replaces_what_was_held(ledger: Ledger, slot: Slot) -> None:

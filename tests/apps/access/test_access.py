@@ -19,7 +19,7 @@ def test_a_token_is_valid_until_it_expires_by_the_databases_clock(engine: Engine
         assert found is not None
         assert (found.token_id, found.user_id, found.name, found.is_admin) == (token.id, anna, "anna", True)
         connection.execute(update(api_tokens).values(expires_at=later(-0.001)))
-        assert identify(connection, token.secret) is None
+        assert identify(connection, token.secret) is None, "a token is taken after its end"
         assert [each.state for each in list_tokens(connection)] == ["expired"]
 
 

@@ -133,14 +133,15 @@ def test_a_body_within_its_limits_arrives(served: Served) -> None:
 
 def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_is_sent(served: Served) -> None:
     status, answer = served.ask(post(b"", length=10**12))
-    assert (status, b"at most 100000 bytes" in answer, b"application/problem+json" in answer) == (413, True, True)
+    assert status == 413, "a body larger than allowed was waited for"
+    assert (b"at most 100000 bytes" in answer, b"application/problem+json" in answer) == (True, True)
 
 
 def test_a_body_without_a_length_is_refused_while_it_streams_and_is_not_kept(served: Served) -> None:
     chunk = b"%x\r\n%s\r\n" % (60_000, b"x" * 60_000)
     before = served.memory
     status, _ = served.ask(post(b"", chunked=True), *[chunk] * 500)
-    assert status == 413
+    assert status == 413, "a body larger than allowed was taken"
     assert served.memory - before < 20_000_000
     assert served.ask(LIVEZ)[0] == 200
 
