@@ -226,6 +226,12 @@ def test_a_raw_insert_is_counted_and_one_rolled_back_is_not(queue: Queue, engine
     assert told(queue)["pending"] == 1
 
 
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+def test_a_raw_insert_of_a_job_that_is_over_is_counted_as_such(queue: Queue, engine: Engine, status: str) -> None:
+    insert_raw(engine, status=status)
+    assert (told(queue)["pending"], told(queue)[status]) == (0, 1)
+
+
 def test_the_oldest_pending_job_is_told(queue: Queue) -> None:
     mine = running(queue)
     assert queue.counts().oldest_pending is None

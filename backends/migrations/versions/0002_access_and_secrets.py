@@ -144,6 +144,9 @@ def _count_the_waiting() -> None:
         )
 
 
+_OVER = "NEW.status IN ('completed', 'failed', 'cancelled')"
+"""A row that somebody brings along with its history: it is counted as what it is, and not as one that still waits."""
+
 _PRETENDS = """NEW.status = 'running' OR NEW.status = 'pending' AND (
             NEW.holds_secrets IS NOT NULL
             OR NEW.ready_at IS NOT NULL AND NEW.lane IS NOT NULL
@@ -183,7 +186,10 @@ TRIGGERS: dict[str, list[str]] = {
             UPDATE indexing_jobs SET status = 'pending', ready_at = NULL, waits_for = NULL, lane = NULL, holds_secrets = NULL,
                 examined = NULL, locked_at = NULL, locked_by = NULL, locked_boot = NULL, locked_boot_seconds = NULL
             WHERE id = NEW.id;
-        END"""
+        END""",
+        f"""CREATE TRIGGER jobqueue_over_already AFTER INSERT ON indexing_jobs WHEN {_OVER} BEGIN
+            INSERT INTO jobqueue_count_deltas (program_id, counter, change) VALUES (NEW.program_id, NEW.status, 1);
+        END""",
     ],
     "postgresql": [
         """CREATE FUNCTION jobqueue_pretended() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -194,6 +200,15 @@ TRIGGERS: dict[str, list[str]] = {
         END $$""",
         f"""CREATE TRIGGER jobqueue_pretended BEFORE INSERT ON indexing_jobs FOR EACH ROW
             WHEN ({_PRETENDS}) EXECUTE FUNCTION jobqueue_pretended()""",
+        """CREATE FUNCTION jobqueue_over_already() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+            INSERT INTO jobqueue_count_deltas (program_id, counter, change) VALUES (NEW.program_id, NEW.status, 1);
+            RETURN NULL;
+        END $$""",
+        """DO $$ BEGIN
+            EXECUTE format('ALTER FUNCTION jobqueue_over_already() SET search_path = %I, pg_temp', current_schema());
+        END $$""",
+        f"""CREATE TRIGGER jobqueue_over_already AFTER INSERT ON indexing_jobs FOR EACH ROW
+            WHEN ({_OVER}) EXECUTE FUNCTION jobqueue_over_already()""",
     ],
 }
 """The types that Postgres has by itself; and a row that pretends is examined like any other, which costs the others next to
