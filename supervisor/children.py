@@ -23,6 +23,9 @@ from backends import open_connections
 SOFTWARE_ERROR = 70
 """Exit code of a child whose main function raised (EX_SOFTWARE of sysexits.h)."""
 
+WITH_PIDFDS = hasattr(os, "pidfd_open")
+"""Where there are none, processes are known by their numbers alone."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -80,15 +83,30 @@ def is_stopped(pid: int) -> bool:
         return False
 
 
+def is_alive(pid: int) -> bool:
+    """True if there is a process of that number that has not ended."""
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except (psutil.Error, OSError):
+        return False
+
+
+def is_child(pid: int, parent: int) -> bool:
+    """True if there is a process of that number, and it is a child of `parent`."""
+    try:
+        return psutil.Process(pid).ppid() == parent
+    except (psutil.Error, OSError):
+        return False
+
+
 def open_watch(pid: int, parent: int) -> int | None:
     """A pidfd of a process that is certainly a child of `parent`; None if it is not, or the system has no pidfds."""
     try:
         pidfd = os.pidfd_open(pid)
     except (AttributeError, OSError):
         return None
-    with contextlib.suppress(psutil.Error):
-        if psutil.Process(pid).ppid() == parent:
-            return pidfd
+    if is_child(pid, parent):
+        return pidfd
     os.close(pidfd)
     return None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from workers import Activity, Board, ClaimState, Phase, Slot
 
-from .children import is_stopped, kill_group, open_watch
+from .children import WITH_PIDFDS, is_alive, is_child, is_stopped, kill_group, open_watch
 from .limits import NEVER, Limits
 
 
@@ -76,10 +76,15 @@ class Lookout:
         return [(self._process_ids[index], pid) for index, pid in overdue]
 
     def kill_all(self) -> int:
-        """Kill every worker's process group, of the dead ones too; returns how many workers there were."""
-        everybody = [slot.activity.pid for slot in self._board.slots if slot.activity.pid]
-        for pid in everybody:
-            kill_group(pid)
+        """Kill every worker's process group, of the dead ones too; returns how many workers there were.
+
+        A number that has gone to a stranger is left alone: what is left of a worker's group would have kept it.
+        """
+        everybody = [(index, slot.activity) for index, slot in enumerate(self._board.slots) if slot.activity.pid]
+        for index, activity in everybody:
+            strangers = WITH_PIDFDS and self._is_dead(index, activity) and is_alive(activity.pid)
+            if not strangers:
+                kill_group(activity.pid)
         return len(everybody)
 
     def any_alive(self) -> bool:
@@ -91,7 +96,7 @@ class Lookout:
         if seen is None or (seen.incarnation, seen.pid) != (activity.incarnation, activity.pid):
             seen = self._meet(index, activity)
         if seen.pidfd is None:
-            return False
+            return not is_child(activity.pid, self._supervisor)
         poll = select.poll()
         poll.register(seen.pidfd, select.POLLIN)
         return bool(poll.poll(0))

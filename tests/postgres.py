@@ -99,11 +99,13 @@ class PrivatePostgres:
         """The URL of a database on this server."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
-    def start(self) -> PrivatePostgres:
-        """Start it and wait until it answers."""
+    def start(self, **environment: str) -> PrivatePostgres:
+        """Start it, with these variables too, and wait until it answers."""
         command = [*_as_server_user(dies_with_us=True), str(_runnable_binaries() / "postgres"), "-D", str(self._data)]
         with (self.folder / "log").open("ab") as log:
-            self._server = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._server = subprocess.Popen(
+                command, cwd="/", stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=os.environ | environment
+            )
         wait_for(self.url())
         return self
 

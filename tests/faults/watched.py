@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,11 @@ class WatchedScene(Scene):
         self._client = Queue(open_engine(database_url))  # more patient than what looks at the scene
         self._keys = 0
 
-    def enqueue(self, job_type: str, count: int = 1, **parameters: Any) -> list[int]:
+    def enqueue(self, job_type: str, count: int = 1, scheduled_at: datetime | None = None, **parameters: Any) -> list[int]:
         """Add jobs, and write down that they were asked for and acknowledged."""
         given = {"notes": str(self.notes), "until": str(self.until), "histories": str(self._histories)} | parameters
-        return [self._enqueue(NewJob(job_type, 1, parameters=given, unique_key=self._next_key())) for _ in range(count)]
+        new = NewJob(job_type, 1, parameters=given, scheduled_at=scheduled_at)
+        return [self._enqueue(replace(new, unique_key=self._next_key())) for _ in range(count)]
 
     def close(self) -> None:
         """Leave no process behind."""

@@ -1,0 +1,121 @@
+"""Rows C of the fault matrix: clocks that are wrong or step, and hosts that are suspended."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backends import Status, open_engine, upgrade
+from tests.postgres import PrivatePostgres
+from tests.support import eventually
+from workers import boot_time
+
+from .preloaded import Clock, with_environment
+from .test_supervisor_faults import lasts
+from .watched import TAKEN_BACK, Watch, WatchedScene
+
+HOUR = 3600
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    """A clock that the test steps."""
+    clock = Clock()
+    yield clock
+    clock.remove()
+
+
+def started(scene: WatchedScene, clock: Clock) -> WatchedScene:
+    """Start it under that clock."""
+    scene.launch(*with_environment(clock.environment))
+    eventually(lambda: scene.status.get("state") == "running", within=20)
+    return scene
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_c1_workers_whose_clocks_are_an_hour_off_start_and_lose_nothing_early_or_late(watch: Watch, clock: Clock) -> None:
+    """Only where the server's clock is another than theirs: on SQLite there is one clock, that of the host."""
+    scene = started(watch.scene(), clock)
+    for pid, hours in zip(scene.worker_pids, (1, -1), strict=True):
+        clock.step(hours * HOUR, pid)
+    held = scene.enqueue("lives_until_file", 2)
+    for job_id in held:
+        scene.runner_of(job_id)
+    lasts(3.5)
+    scene.until.touch()
+    for job_id in held:
+        assert scene.becomes(job_id, Status.COMPLETED).interruptions == 0
+    shown = {round((datetime.fromisoformat(each["ts"]) - datetime.now(UTC)) / timedelta(hours=1))
+             for each in scene.events("job.claimed")}
+    assert shown == {1, -1}
+    enqueued_at = boot_time()
+    later = scene.enqueue("snoozes_once", 4, after=0.7)
+    due = scene.enqueue("quick", 4, scheduled_at=datetime.now(UTC) + timedelta(seconds=0.7))
+    for job_id in (*later, *due):
+        scene.becomes(job_id, Status.COMPLETED)
+    starts = [event for event in watch.evidence().history if event.what == "started"]
+    assert all(each.at - enqueued_at >= 0.7 for each in starts if each.job in due or (each.job in later and each.lease == 2))
+    assert scene.stop() == 0
+    assert watch.violations() == []
+
+
+@pytest.fixture
+def stepped(backend: str, tmp_path: Path, sqlite_template: Path, clock: Clock) -> Iterator[Watch]:
+    """A watched database whose clock the test steps: the server's own, or that of everybody who uses the file."""
+    if backend == "sqlite":
+        shutil.copy(sqlite_template, tmp_path / "queue.db")
+        with _watched(tmp_path, f"sqlite:///{tmp_path}/queue.db") as watch:
+            yield watch
+        return
+    server = PrivatePostgres().start(**clock.environment)
+    engine = open_engine(server.url())
+    upgrade(engine)
+    engine.dispose()
+    with _watched(tmp_path, server.url()) as watch:
+        yield watch
+    server.remove()
+
+
+@contextmanager
+def _watched(folder: Path, url: str) -> Iterator[Watch]:
+    watch = Watch(folder, url)
+    yield watch
+    watch.close()
+
+
+def test_c2_the_databases_clock_steps_and_nothing_is_lost_stalls_or_runs_twice(
+    stepped: Watch, clock: Clock, backend: str
+) -> None:
+    scene = started(stepped.scene(workers=3), clock)
+    held = scene.enqueue("lives_until_file", 2)
+    for job_id in held:
+        scene.runner_of(job_id)
+    for minutes in (10, -10, 0):
+        clock.step(60 * minutes)
+        stepped_at = time.monotonic()
+        jobs = [*scene.enqueue("quick"), *scene.enqueue("snoozes_once", after=0.2)]
+        lasts(2 * scene.settings["heartbeat_interval"])
+        for job_id in jobs:
+            scene.becomes(job_id, Status.COMPLETED)
+        assert time.monotonic() - stepped_at < TAKEN_BACK
+        assert _minutes_ahead(scene, jobs[0]) == minutes
+    scene.until.touch()
+    for job_id in held:
+        job = scene.becomes(job_id, Status.COMPLETED)
+        assert job.retry_count == 0
+        assert job.interruptions <= 2
+    assert scene.stop() == 0
+    assert stepped.violations() == []
+
+
+def _minutes_ahead(scene: WatchedScene, job_id: int) -> int:
+    """How far the database's clock was ahead when it wrote the end of that job."""
+    completed_at = scene.job(job_id).completed_at
+    assert completed_at is not None
+    return round((completed_at - datetime.now(UTC)) / timedelta(minutes=1))

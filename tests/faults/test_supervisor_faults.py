@@ -1,0 +1,234 @@
+"""Rows S of the fault matrix: supervisors killed, stopped, doubled, stormed with signals, and refused processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import psutil
+import pytest
+
+from backends import Status
+from supervisor import running_pid
+from tests.supervisor.scene import ROOT, attempts, is_gone
+from tests.support import eventually
+
+from .pid_namespace import LAST_PID
+from .preloaded import NoFork, with_environment
+from .rounds import KILLED, is_whole_without
+from .test_worker_faults import OWN_PIDS
+from .watched import TAKEN_BACK, Watch, WatchedScene
+
+FORKS = "clone,clone3,fork,vfork"
+"""The system calls that make a process."""
+
+
+def lasts(seconds: float) -> None:
+    """Let something go on for so long."""
+    over = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() > over, within=seconds + 5)
+
+
+def test_s1_a_killed_supervisor_leaves_no_orphan_and_its_jobs_run_elsewhere(watch: Watch) -> None:
+    first = watch.scene("first").start()
+    [job_id] = first.enqueue("lives_until_file_once")
+    first.runner_of(job_id)
+    second = watch.scene("second").start()
+    tree, workers = [each.pid for each in first.tree()], first.worker_pids
+    killed_at = time.monotonic()
+    first.send(signal.SIGKILL)
+    eventually(lambda: is_gone(*workers), within=2)
+    first.runner_of(job_id, lease=2, within=15)
+    assert time.monotonic() - killed_at < TAKEN_BACK
+    job = first.becomes(job_id, Status.COMPLETED)
+    assert (job.retry_count, job.interruptions) == (0, 1)
+    first.exit_code()
+    eventually(lambda: is_gone(*tree))
+    assert second.stop() == 0
+    assert watch.violations() == []
+
+
+def test_s2_a_supervisor_stopped_for_longer_than_the_lock_timeout_harms_nobody_when_it_wakes(watch: Watch) -> None:
+    scene = watch.scene().start()
+    [job_id] = scene.enqueue("lives_until_file")
+    worker, workers, maintenance = scene.runner_of(job_id), scene.worker_pids, scene.maintenance_pid
+    scene.send(signal.SIGSTOP)
+    lasts(1.3 * 3)
+    for each in scene.enqueue("quick", 3):
+        scene.becomes(each, Status.COMPLETED)
+    scene.send(signal.SIGCONT)
+    scene.seen("supervisor.woke")
+    [after] = scene.enqueue("quick")
+    scene.becomes(after, Status.COMPLETED)
+    scene.until.touch()
+    job = scene.becomes(job_id, Status.COMPLETED)
+    assert (job.retry_count, job.interruptions, attempts(scene, job_id)) == (0, 0, [])
+    assert worker in workers
+    assert (scene.worker_pids, scene.maintenance_pid) == (workers, maintenance)
+    assert not scene.events("worker.lost")
+    assert scene.stop() == 0
+    assert watch.violations() == []
+
+
+def test_s3_supervisors_started_at_once_run_each_job_once(watch: Watch) -> None:
+    scenes = [watch.scene(name) for name in ("first", "second")]
+    jobs = [job_id for scene in scenes for job_id in scene.enqueue("quick", 20)]
+    for scene in scenes:
+        scene.launch()
+    for job_id in jobs:
+        scenes[0].becomes(job_id, Status.COMPLETED, within=30)
+    assert sorted(job for scene in scenes for _, _, job in scene.starts()) == sorted(jobs)
+    eventually(lambda: all(scene.status.get("state") == "running" for scene in scenes), within=20)
+    assert [scene.stop() for scene in scenes] == [0, 0]
+    assert watch.violations() == []
+
+
+def test_s4_a_storm_of_signals_that_end_it_ends_it_once_and_hands_its_job_back(watch: Watch) -> None:
+    scene = watch.scene().start()
+    [job_id] = scene.enqueue("lives_until_file")
+    scene.runner_of(job_id)
+    tree = [each.pid for each in scene.tree()]
+    for _ in range(50):
+        for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            if scene.process is not None and scene.process.poll() is None:
+                scene.send(number)
+    assert scene.exit_code() == 0
+    eventually(lambda: is_gone(*tree))
+    assert scene.job(job_id).status == Status.PENDING
+    assert "Traceback" not in scene.log.read_text()
+    scene.start().until.touch()
+    assert scene.becomes(job_id, Status.COMPLETED).retry_count == 0
+    assert watch.violations() == []
+
+
+def test_s4_a_signal_while_a_child_is_forked_is_neither_lost_nor_ends_it_uncleanly(watch: Watch) -> None:
+    """The signal arrives in the system call itself, of the last forks of a start: maintenance and both workers."""
+    scene = watch.scene()
+    forks = _forks_of_a_start(scene)
+    for last in range(3):
+        inject = f"inject={FORKS}:signal=SIGTERM:when={forks - last}"
+        scene.launch("strace", "-qq", "-e", f"trace={FORKS}", "-e", "signal=none", "-o", os.devnull, "-e", inject)
+        assert scene.exit_code(60) == 0
+        assert not scene.tree()
+        assert len(scene.events("supervisor.draining")) == last + 2
+    assert "Traceback" not in scene.log.read_text()
+    scene.start()
+    [job_id] = scene.enqueue("quick")
+    scene.becomes(job_id, Status.COMPLETED)
+    assert scene.stop() == 0
+    assert watch.violations() == []
+
+
+def _forks_of_a_start(scene: WatchedScene) -> int:
+    """How many processes a start makes until all workers are up, by the system's own account."""
+    trace = scene.folder / "trace"
+    scene.launch("strace", "-qq", "-e", f"trace={FORKS}", "-e", "signal=none", "-o", str(trace))
+    eventually(lambda: scene.status.get("state") == "running", within=20)
+    tracer = scene.tree()[-1]
+    [supervisor] = tracer.children()
+    supervisor.send_signal(signal.SIGTERM)
+    assert scene.exit_code() == 0
+    (scene.folder / "run" / "status.json").unlink(missing_ok=True)
+    return len(re.findall(r"^(?:clone|clone3|v?fork)\(", trace.read_text(), re.MULTILINE))
+
+
+def test_s5_workers_that_crash_at_once_cost_next_to_nothing(watch: Watch) -> None:
+    scene = watch.scene(supervision={"restart_backoff": {"initial": 1, "max": 30}, "crash_limit": {"count": 100}})
+    # Unfit for preloading, and fatal to everybody but the process that probes it.
+    (scene.folder / "fatal.py").write_text(
+        "import os, threading, time, setproctitle\n"
+        "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+        "if 'worker' in setproctitle.getproctitle(): os._exit(9)\n"
+        "def run(ctx):\n    pass\n"
+    )
+    scene.settings["job_types"]["fatal"] = "fatal:run"
+    scene.launch()
+    eventually(lambda: sum(each["restarts"] for each in scene.status.get("workers", [])) >= 4, within=20)
+    own = psutil.Process(scene.process.pid)  # type: ignore[union-attr]
+    before = own.cpu_times()
+    lasts(3)
+    after = own.cpu_times()
+    assert (after.user + after.system - before.user - before.system) / 3 < 0.05
+    assert all(each["phase"] in ("backing off", "starting", "empty") for each in scene.status["workers"])
+    assert "exit code 9" in scene.status["last_death"]
+    assert scene.stop() == 0
+
+
+class Namespace:
+    """A supervisor in a process namespace whose process 1 obeys the test."""
+
+    def __init__(self, scene: WatchedScene) -> None:
+        scene.write_config()
+        with scene.log.open("ab") as log:
+            self._one = scene.process = subprocess.Popen(
+                [*OWN_PIDS, sys.executable, "-m", "tests.faults.pid_namespace", str(scene.config)], cwd=ROOT,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )
+        self._answer()
+        eventually(lambda: scene.status.get("state") == "running", within=20)
+
+    def ask(self, *request: str | int) -> Any:
+        """Have process 1 do something, and return its answer."""
+        assert self._one.stdin is not None
+        self._one.stdin.write(json.dumps(request).encode() + b"\n")
+        self._one.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._one.stdout is not None
+        return json.loads(self._one.stdout.readline())
+
+
+@pytest.mark.skipif(not OWN_PIDS or not os.access(LAST_PID, os.W_OK), reason="this user may not choose process numbers")
+def test_s7_a_stranger_that_gets_the_number_of_a_dead_process_is_never_signalled(watch: Watch) -> None:
+    scene = watch.scene(workers=2)
+    namespace = Namespace(scene)
+    [job_id] = scene.enqueue("lives_until_file_once")
+    victim = scene.runner_of(job_id)
+    namespace.ask("kill", victim, signal.SIGKILL)
+    scene.becomes(job_id, Status.COMPLETED)
+    assert attempts(scene, job_id) == [KILLED]
+    assert namespace.ask("stranger", victim)
+    eventually(lambda: is_whole_without(scene, victim))
+    namespace.ask("kill", scene.status["pid"], signal.SIGHUP)
+    eventually(lambda: len(scene.events("worker.ready")) == 5 and is_whole_without(scene, 0))
+    supervisor, maintenance, workers = scene.status["pid"], scene.maintenance_pid, scene.worker_pids
+    namespace.ask("kill", maintenance, signal.SIGSTOP)
+    namespace.ask("kill", supervisor, signal.SIGKILL)
+    strangers = {"a worker": victim, "worker 1": workers[0], "worker 2": workers[1], "the supervisor": supervisor}
+    assert all(namespace.ask("stranger", each) for each in (*workers, supervisor))
+    namespace.ask("kill", maintenance, signal.SIGCONT)
+    eventually(lambda: not namespace.ask("alive", maintenance))
+    assert scene.seen("supervisor.vanished")["workers"] == 2
+    assert [name for name, each in strangers.items() if not namespace.ask("alive", each)] == []
+    assert running_pid(scene.folder / "run") is None
+    assert watch.violations() == []
+
+
+def test_s8_a_worker_that_the_system_refuses_is_retried_until_it_is_granted(watch: Watch) -> None:
+    scene = watch.scene()
+    refusal = NoFork(watch.folder)
+    scene.launch(*with_environment(refusal.environment))
+    eventually(lambda: scene.status.get("state") == "running", within=20)
+    [job_id] = scene.enqueue("lives_until_file_once")
+    victim = scene.runner_of(job_id)
+    refusal.begin()
+    os.kill(victim, signal.SIGKILL)
+    scene.becomes(job_id, Status.COMPLETED)
+    eventually(lambda: len(scene.events("worker.not_started")) >= 2)
+    os.kill(scene.maintenance_pid, signal.SIGKILL)
+    scene.seen("maintenance.lost", pid=0)
+    refusal.end()
+    relieved_at = time.monotonic()
+    eventually(lambda: is_whole_without(scene, victim) and scene.maintenance_pid)
+    assert time.monotonic() - relieved_at < 3
+    [after] = scene.enqueue("quick")
+    scene.becomes(after, Status.COMPLETED)
+    assert scene.stop() == 0
+    assert watch.violations() == []
