@@ -100,6 +100,7 @@ def test_what_a_child_left_behind_dies_with_it() -> None:
     def main():
         pid = os.fork()
         if pid == 0:
+            os.closerange(1, 3)
             time.sleep(60)
             os._exit(0)
         os.write(given, str(pid).encode())
