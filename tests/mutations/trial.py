@@ -19,6 +19,9 @@ LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "*.db*", "b
 BY_ASSERTION = ("AssertionError", "assert ", "Failed: DID NOT RAISE")
 """How the failure of an assertion begins; whatever else a test ends with tells of an accident."""
 
+RAN = (0, 1)
+"""What pytest leaves with when it ran all that it was asked for."""
+
 LONGEST = 600.0
 """Seconds that the tests of one trial may take."""
 
@@ -78,10 +81,10 @@ def _failures(copy: Path, mutation: Mutation) -> list[Failure]:
         process = subprocess.run(
             command, cwd=copy, env={**os.environ, **own}, capture_output=True, text=True, timeout=LONGEST, check=False
         )
-        said = process.stdout[-400:] + process.stderr[-400:]
+        ran, said = process.returncode in RAN, process.stdout[-400:] + process.stderr[-400:]
     except subprocess.TimeoutExpired:
-        said = f"the tests did not end within {LONGEST:g} s"
-    if not report.exists():
+        ran, said = False, f"the tests did not end within {LONGEST:g} s"
+    if not ran:
         return [Failure(test, said, False) for test in mutation.must_fail]
     return [_failure(case, each) for case in xml.parse(report).iter("testcase") for each in case if each.tag in _FAILED]
 
