@@ -138,6 +138,13 @@ def running(queue: Queue, tag: str = "tester:0001", **values: Any) -> Job:
     return claimed
 
 
+def waiters(engine: Engine) -> int:
+    """How many transactions of this Postgres database wait for a lock that another holds."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with engine.connect() as connection:
+        return int(connection.execute(text(waiting)).scalar_one())
+
+
 @contextmanager
 def waiting_for_nobody() -> Iterator[None]:
     """Fail in so many words when the body waits for a row that another transaction holds, until the database gives it up."""

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from backends import Kind, NewJob, Outcome, Queue, open_engine
 from backends.counters import Moves
 from backends.lanes import elect, lock
-from tests.backends.scene import claim_one
+from tests.backends.scene import claim_one, waiters
 from tests.support import eventually
 
 pytestmark = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
@@ -48,16 +48,10 @@ def waiting(rival: Engine, first: str, work: Callable[[], Any]) -> Iterator[None
     with rival.connect() as holder:
         holder.execute(text(first))
         late.start()
-        eventually(lambda: _waiters(rival) == 1)
+        eventually(lambda: waiters(rival) == 1)
         yield
         holder.rollback()
     late.join()
-
-
-def _waiters(rival: Engine) -> int:
-    statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    with rival.connect() as connection:
-        return int(connection.execute(text(statement)).scalar_one())
 
 
 def is_free(rival: Engine, statement: str) -> bool:
