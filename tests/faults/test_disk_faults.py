@@ -20,6 +20,7 @@ from tests.machine.machine import TYPES
 from .power import SYNCS, Call, losses, trace
 from .workload import drain
 
+pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 JOURNALS = pytest.mark.parametrize("journal", ["wal", "rollback"])
 AS_OPENED: list[str] = []
 
@@ -106,3 +107,20 @@ def test_the_loss_would_show_with_one_degree_less_of_synchronous(
 ) -> None:
     workload = Workload(before, tmp_path, journal, 8, [synchronous])
     assert any("was acknowledged and is gone" in verdict for verdict in verdicts(workload, tmp_path, 60))
+
+
+@JOURNALS
+@pytest.mark.parametrize("calls", ["fsync,fdatasync", "pwrite64"])
+def test_a_disk_that_fails_once_costs_no_job_and_no_sync_is_tried_again(
+    before: Path, tmp_path: Path, journal: str, calls: str
+) -> None:
+    workload = Workload(before, tmp_path, journal, 8, AS_OPENED, "-e", f"inject={calls}:error=EIO:when=21")
+    lines = workload.lines.read_text().splitlines()
+    [failed] = [number for number, line in enumerate(lines) if line.endswith("(INJECTED)")]
+    said = read_histories(workload.histories)
+    assert check(recovered(workload.folder, journal, said)) == []
+    assert sum(event.what == "ok" for event in said) >= 6
+    if "fsync" in calls:
+        file = lines[failed].partition("<")[2].partition(">")[0]
+        again = [line.split()[1].partition("(")[0] for line in lines[failed + 1:] if file in line]
+        assert again[0] not in SYNCS, "what the disk may have dropped was not written again before it was called synced"
