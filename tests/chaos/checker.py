@@ -92,9 +92,9 @@ def _enqueues(evidence: Evidence) -> Iterator[Event]:
 
 
 def _nothing_is_lost(evidence: Evidence) -> Iterator[Violation]:
-    kept = {row.job for row in evidence.rows}
+    kept = {(row.job, row.key) for row in evidence.rows}
     for event in _enqueues(evidence):
-        if event.what == "ok" and event.job not in kept:
+        if event.what == "ok" and (event.job, event.key) not in kept:
             yield Violation("G1", f"job {event.job} ({event.key}) was acknowledged and is gone")
 
 
@@ -135,6 +135,19 @@ def _one_lease_at_a_time(evidence: Evidence) -> Iterator[Violation]:
             if change.was == Status.RUNNING or change.lease != lease + 1:
                 yield Violation("G5", f"job {job} got lease {change.lease} ({change.tag}) while {change.was} under lease {lease}")
             lease = change.lease
+
+
+def _every_run_was_granted(evidence: Evidence) -> Iterator[Violation]:
+    """Whoever runs a job was given that lease under that tag, and the database remembers it."""
+    runs = {(event.job, event.lease, event.tag) for event in evidence.history if event.op == "run"}
+    for job, lease, tag in sorted(runs - grants(evidence)):
+        yield Violation("G5", f"job {job} ran under lease {lease} ({tag}), which was never granted")
+
+
+def grants(evidence: Evidence) -> set[tuple[int, int, str]]:
+    """Every job, lease and tag that was claimed; with an empty tag, too, for those who do not say theirs."""
+    claims = [change for change in evidence.changes if change.became == Status.RUNNING]
+    return {(claim.job, claim.lease, tag) for claim in claims for tag in (claim.tag or "", "")}
 
 
 def _nobody_lives_on(evidence: Evidence) -> Iterator[Violation]:
@@ -199,7 +212,8 @@ def _superseded_attempts_write_nothing(evidence: Evidence) -> Iterator[Violation
     by_job = _by_job(evidence.changes)
     for effect in evidence.effects:
         before = by_job[effect.job][: effect.after]
-        if not before or before[-1].became != Status.RUNNING or before[-1].lease != effect.lease:
+        holder = before[-1] if before and before[-1].became == Status.RUNNING else None
+        if holder is None or holder.lease != effect.lease or effect.tag not in (None, holder.tag):
             yield Violation("G6", f"job {effect.job}: lease {effect.lease} wrote rows after {before[-1:]}")
     for job, changes in by_job.items():
         for former, change in pairwise(changes):
@@ -238,7 +252,7 @@ def _everything_is_over(evidence: Evidence) -> Iterator[Violation]:
 
 
 RULES = (
-    _nothing_is_lost, _nothing_is_invented, _a_key_stands_for_one_job, _one_lease_at_a_time, _nobody_lives_on,
-    _lanes_never_overlap, _moves_are_legal, _final_states_stay, _superseded_attempts_write_nothing,
+    _nothing_is_lost, _nothing_is_invented, _a_key_stands_for_one_job, _one_lease_at_a_time, _every_run_was_granted,
+    _nobody_lives_on, _lanes_never_overlap, _moves_are_legal, _final_states_stay, _superseded_attempts_write_nothing,
     _second_runs_are_explained, _success_was_earned, _everything_is_over,
 )

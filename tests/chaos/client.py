@@ -1,6 +1,6 @@
 """A program that uses the queue while everything breaks: it adds jobs in every way there is, cancels some and retries some.
 
-Run as `python -m tests.chaos.client URL FOLDER NAME SEED`; it ends when a file `FOLDER/enough` appears, and may be killed.
+Run as `python -m tests.chaos.client URL FOLDER NAME SEED [POOLER]`; it ends when a file `FOLDER/enough` appears, and may be killed.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class RolledBack(Exception):
 class Client:
     """One life of a client."""
 
-    def __init__(self, url: str, folder: Path, name: str, seed: str) -> None:
+    def __init__(self, url: str, folder: Path, name: str, seed: str, pooler: str = "none") -> None:
         self._folder, self._name = folder, f"{name}.{time.time_ns()}"
         self._random = Random(seed)
         self._recorder = Recorder(folder, f"client-{name}")
-        self._engine = open_engine(url, connect_timeout=1, statement_timeout=3)
+        self._engine = open_engine(url, connect_timeout=1, statement_timeout=3, pooler=pooler)
         self._queue = Queue(self._engine)
         self._number = 0
         self._known: list[int] = []
@@ -144,4 +144,4 @@ class Client:
 
 
 if __name__ == "__main__":
-    Client(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]).run()
+    Client(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]).run()

@@ -51,7 +51,7 @@ def plan(seed: int, seconds: float, every: float, on_postgres: bool) -> Iterator
 
 def do(world: World, fault: Fault) -> bool:
     """Do it; returns False when there was nobody to do it to. What is taken away is given back before this returns."""
-    return _DEEDS[fault.what](world, fault)
+    return DEEDS[fault.what](world, fault)
 
 
 def _pick(fault: Fault, pids: list[int]) -> int | None:
@@ -146,7 +146,7 @@ def _server(world: World) -> Server:
     return world.database
 
 
-_DEEDS: dict[str, Callable[[World, Fault], bool]] = {
+DEEDS: dict[str, Callable[[World, Fault], bool]] = {
     "kill worker": _kill("worker"),
     "kill maintenance": _kill("maintenance"),
     "kill supervisor": _kill("supervisor"),

@@ -33,10 +33,11 @@ class Run:
         given = ctx.job.parameters
         self._recorder = _recorder(given["histories"], os.getpid())
         self._job, self._lease, self._lane = ctx.job.id, ctx.job.lease, ctx.job.lane or ""
+        self.tag = ctx._tag
 
     def note(self, what: str) -> None:
         """Write down `started`, `alive`, `returned` or `raised`."""
-        self._recorder.note("run", what, self._job, self._lease, lane=self._lane)
+        self._recorder.note("run", what, self._job, self._lease, lane=self._lane, tag=self.tag)
 
 
 def steady(ctx: JobContext) -> None:
@@ -57,7 +58,7 @@ def _live(ctx: JobContext, run: Run) -> None:
     over = boot_time() + given.get("seconds", 0.0)
     for _ in range(given.get("effects", 0)):
         with ctx.transaction() as connection:
-            write_effect(connection, ctx.job.id, ctx.job.lease)
+            write_effect(connection, ctx.job.id, ctx.job.lease, run.tag)
         run.note("alive")
     while boot_time() < over and not ctx.should_stop():
         time.sleep(min(BETWEEN_SIGNS, max(0.0, over - boot_time())))

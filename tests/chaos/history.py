@@ -15,7 +15,8 @@ class Event:
     """One line. `at` is seconds of `boot_time()`, the same clock for all processes of the machine.
 
     `op` is `enqueue`, `cancel`, `retry` or `run`. `what` of the first three is `invoke`, then `ok`, `failed` (certainly not
-    done) or `unknown`; of a run `started`, `alive`, `returned` or `raised`. `key` is an enqueue's unique key.
+    done) or `unknown`; of a run `started`, `alive`, `returned` or `raised`. `key` is an enqueue's unique key, `tag` that of
+    the claim that a run belongs to.
     """
 
     at: float
@@ -26,6 +27,7 @@ class Event:
     lease: int = 0
     key: str = ""
     lane: str = ""
+    tag: str = ""
 
 
 class Recorder:
@@ -36,9 +38,11 @@ class Recorder:
         path = folder / f"{actor}.{os.getpid()}.history"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
-    def note(self, op: str, what: str, job: int = 0, lease: int = 0, key: str = "", lane: str = "") -> None:
+    def note(
+        self, op: str, what: str, job: int = 0, lease: int = 0, key: str = "", lane: str = "", tag: str = ""
+    ) -> None:
         """Append one event."""
-        event = Event(boot_time(), self._actor, op, what, job, lease, key, lane)
+        event = Event(boot_time(), self._actor, op, what, job, lease, key, lane, tag)
         os.write(self._file, json.dumps(asdict(event)).encode() + b"\n")
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS witness_changes (
     id {serial}, job_id BIGINT NOT NULL, was TEXT, became TEXT, lease BIGINT, tag TEXT, lane TEXT, unique_key TEXT,
     at DOUBLE PRECISION DEFAULT ({clock})
 );
-CREATE TABLE IF NOT EXISTS witness_effects (id {serial}, job_id BIGINT NOT NULL, lease BIGINT NOT NULL, after BIGINT)
+CREATE TABLE IF NOT EXISTS witness_effects (id {serial}, job_id BIGINT NOT NULL, lease BIGINT NOT NULL, after BIGINT, tag TEXT)
 """
 
 _SQLITE = """
@@ -84,6 +84,7 @@ class Effect:
     job: int
     lease: int
     after: int
+    tag: str | None = None
 
 
 def install(engine: Engine) -> None:
@@ -97,11 +98,11 @@ def install(engine: Engine) -> None:
             connection.exec_driver_sql(statement)
 
 
-def write_effect(connection: Connection, job: int, lease: int) -> None:
+def write_effect(connection: Connection, job: int, lease: int, tag: str | None = None) -> None:
     """What a handler does in its fenced transaction: one row that must never stand under a superseded lease."""
     seen = "(SELECT coalesce(max(id), 0) FROM witness_changes WHERE job_id = :job)"
-    statement = f"INSERT INTO witness_effects (job_id, lease, after) VALUES (:job, :lease, {seen})"
-    connection.execute(text(statement), {"job": job, "lease": lease})
+    statement = f"INSERT INTO witness_effects (job_id, lease, after, tag) VALUES (:job, :lease, {seen}, :tag)"
+    connection.execute(text(statement), {"job": job, "lease": lease, "tag": tag})
 
 
 def read_changes(connection: Connection) -> list[Change]:
@@ -114,5 +115,5 @@ def read_changes(connection: Connection) -> list[Change]:
 def read_effects(connection: Connection) -> list[Effect]:
     """All that handlers wrote, with the number of changes of the same job that each of them came after."""
     counted = "(SELECT count(*) FROM witness_changes c WHERE c.job_id = e.job_id AND c.id <= e.after)"
-    rows = connection.execute(text(f"SELECT job_id, lease, {counted} FROM witness_effects e ORDER BY id"))
+    rows = connection.execute(text(f"SELECT job_id, lease, {counted}, tag FROM witness_effects e ORDER BY id"))
     return [Effect(*row) for row in rows]

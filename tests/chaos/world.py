@@ -38,6 +38,9 @@ class Database:
     own_url: str
     """Where the test finds it, past whatever is done to the network."""
 
+    pooler = "none"
+    """What stands before it."""
+
     def take_away(self, how: str) -> None:
         """Begin an outage."""
         raise NotImplementedError
@@ -120,6 +123,7 @@ class World:
 
     def _scene(self, name: str, workers: int) -> Scene:
         settings = {"logging": {"level": "INFO", "format": "json"}, "job_types": JOB_TYPES}
+        settings["database"] = {"pooler": self.database.pooler}
         return Scene(self.folder, self.database.url, name, workers, **settings)
 
     def start(self) -> World:
@@ -134,7 +138,7 @@ class World:
         with (self.folder / f"client-{name}.log").open("ab") as log:
             self._clients.append(
                 subprocess.Popen(
-                    [*command, str(self._random.random())], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                    [*command, str(self._random.random()), self.database.pooler], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 )
             )

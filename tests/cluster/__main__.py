@@ -1,0 +1,138 @@
+"""`python -m tests.cluster --kind replica|patroni|pgbouncer --sync on|off --rounds N --seed S`: lose primaries, then check.
+
+Exits with 1 when a promise was broken, and leaves the folder with all logs and histories then. With `--sync off`, what was
+acknowledged after the last moment known to be replicated may be missing: it is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+from tests.chaos.checker import Evidence, Violation, check
+from tests.chaos.faults import DEEDS, ON_POSTGRES, Fault
+from tests.chaos.forgetting import Losses, forgive
+from tests.chaos.soak import CLIENTS, soak
+from tests.chaos.world import World
+
+from .clusters import Cluster, Pooled
+from .failovers import WAYS, Failover, Marks, fail_over
+
+BETWEEN = 4.0
+"""Seconds of load between two faults, about."""
+
+OF_POOLER = {"pooler is killed": 12, "pooler restarts": 8}
+
+
+def main() -> int:
+    """Break, check, report."""
+    asked = _arguments()
+    folder = Path(tempfile.mkdtemp(prefix="jobqueue-cluster-", dir="/tmp"))
+    violations = _with_pooler(asked, folder) if asked.kind == "pgbouncer" else _with_replicas(asked, folder)
+    for violation in violations:
+        print(violation)
+    print(f"{len(violations)} violations" + (f"; all logs and histories are in {folder}" if violations else ""))
+    if not violations:
+        shutil.rmtree(folder)
+    return 1 if violations else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__.splitlines()[0])
+    parser.add_argument("--kind", choices=("replica", "patroni", "pgbouncer"), default="replica")
+    parser.add_argument("--sync", choices=("on", "off"), default="on")
+    parser.add_argument("--nodes", type=int, choices=(2, 3), help="Patroni's servers; 2 unless given")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", help="one way to lose the primary")
+    return parser.parse_args()
+
+
+def _with_replicas(asked: argparse.Namespace, folder: Path) -> list[Violation]:
+    random = Random(asked.seed)
+    cluster = Cluster(asked.kind, asked.sync == "on", random, asked.nodes)
+    world = World(folder, cluster, random)
+    marks = Marks(cluster.url)
+    try:
+        failovers = _lose_primaries(world, cluster, asked, random)
+        marks.close()
+        ended = [scene.folder.name for scene in world.scenes if scene.process is None or scene.process.poll() is not None]
+        world.rest()
+        world.drain()
+        evidence = world.evidence()
+    finally:
+        world.close()
+    windows = [each.window for each in failovers] if asked.sync == "off" else []
+    known, losses = forgive(evidence, windows)
+    _report(asked, failovers, evidence, losses)
+    return [*(Violation("G13", f"supervisor {name} ended") for name in ended), *check(known)]
+
+
+def _lose_primaries(world: World, cluster: Cluster, asked: argparse.Namespace, random: Random) -> list[Failover]:
+    world.start()
+    for name in CLIENTS:
+        world.add_client(name)
+    failovers: list[Failover] = []
+    ways: list[str] = []
+    for _ in range(asked.rounds):
+        time.sleep(random.uniform(0.5, 1.5) * BETWEEN)
+        ways = ways or random.sample(list(WAYS[asked.kind]), len(WAYS[asked.kind]))
+        failovers.append(fail_over(world, cluster, asked.only or ways.pop()))
+        print(f"  {failovers[-1].how}: claimed again after {failovers[-1].recovery:.1f} s", flush=True)
+    time.sleep(BETWEEN)
+    return failovers
+
+
+def _report(asked: argparse.Namespace, failovers: list[Failover], evidence: Evidence, losses: Losses) -> None:
+    acknowledged = sum(event.op == "enqueue" and event.what == "ok" for event in evidence.history)
+    runs = sum(event.op == "run" and event.what == "started" for event in evidence.history)
+    print(f"{asked.kind}, synchronous {asked.sync}, seed {asked.seed}: {len(failovers)} rounds, {acknowledged} acknowledged jobs,"
+          f" {runs} runs; at the end {dict(Counter(row.status for row in evidence.rows))}")
+    for how in sorted({each.how for each in failovers}):
+        _say(f"  {how}: first claim on the new primary", [each.recovery for each in failovers if each.how == how])
+    _say("  all: first claim on the new primary", [each.recovery for each in failovers])
+    if asked.sync == "off":
+        _say("  windows in which something may be lost", [each.window.until - each.window.since for each in failovers])
+        print(f"  {losses}")
+
+
+def _say(what: str, seconds: list[float]) -> None:
+    print(f"{what}: n {len(seconds)}, median {statistics.median(seconds):.1f} s, max {max(seconds):.1f} s")
+
+
+def _with_pooler(asked: argparse.Namespace, folder: Path) -> list[Violation]:
+    random = Random(asked.seed)
+    database = Pooled(random)
+    DEEDS["pooler is killed"] = lambda world, fault: database.kill_pooler(fault.lasts) or True
+    DEEDS["pooler restarts"] = lambda world, fault: database.restart_pooler() or True
+    world = World(folder, database, random)
+    try:
+        done = soak(world, _plan(asked.rounds, random))
+        evidence = world.evidence()
+    finally:
+        world.close()
+    acknowledged = sum(event.op == "enqueue" and event.what == "ok" for event in evidence.history)
+    print(f"{asked.kind}, seed {asked.seed}: {sum(done.values())} faults, {acknowledged} acknowledged jobs;"
+          f" at the end {dict(Counter(row.status for row in evidence.rows))}")
+    print("  faults: " + ", ".join(f"{what} {times}" for what, times in sorted(done.items())))
+    return check(evidence)
+
+
+def _plan(rounds: int, random: Random) -> list[Fault]:
+    shares, at, faults = ON_POSTGRES | OF_POOLER, 0.0, []
+    for _ in range(rounds):
+        at += random.uniform(0.5, 1.5) * BETWEEN
+        [what] = random.choices(list(shares), list(shares.values()))
+        faults.append(Fault(at, what, random.random(), random.choice([0.3, 1.0, 2.0, 4.0])))
+    return faults
+
+
+if __name__ == "__main__":
+    sys.exit(main())
