@@ -208,13 +208,15 @@ _GIVEN_UNIQUE = (*_GIVEN, "unique_key", "created_at")
 _MANY_UNIQUE_ON_POSTGRES = _unless_taken(_many_on_postgres(postgresql.insert(indexing_jobs), _GIVEN_UNIQUE)).returning(
     job.id, job.created_at
 )
-_EXISTING = select(job.id).where(*(job[name] == bindparam(f"b_{name}") for name in _KEY))
+_EXISTING = select(job.id).where(*(job[name] == bindparam(f"b_{name}") for name in _KEY)).with_for_update(read=True, key_share=True)
+"""Locked, so that the answer is a write: its commit waits until a synchronous replica has the job that it names, too."""
 
 
 def _existing_of_many() -> Any:
     keys = func.unnest(*(bindparam(name, type_=ARRAY(job[name].type)) for name in _KEY)).table_valued(*_KEY, name="keys")
     wanted = keys.render_derived()
-    return select(job.id, job.program_id, job.unique_key).join(wanted, and_(*(job[name] == wanted.c[name] for name in _KEY)))
+    found = select(job.id, job.program_id, job.unique_key).join(wanted, and_(*(job[name] == wanted.c[name] for name in _KEY)))
+    return found.with_for_update(of=indexing_jobs, read=True, key_share=True)  # see _EXISTING
 
 
 _EXISTING_OF_MANY = _existing_of_many()

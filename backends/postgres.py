@@ -44,18 +44,32 @@ class BoundedConnection(psycopg.Connection[Any]):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self._opened_by = os.getpid()
+        self._unreplicated = False
+        self.add_notice_handler(self._notice)
         remember(self)
 
+    def _notice(self, notice: errors.Diagnostic) -> None:
+        # Known by where the server says it, since its words are in the server's language.
+        self._unreplicated |= notice.source_function == "SyncRepWaitForLSN"
+
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        """Wait as psycopg does; past the deadline close the connection and raise `OperationalError`."""
+        """Wait as psycopg does; past the deadline close the connection and raise `OperationalError`.
+
+        So does a commit for which the server stopped waiting for its synchronous replica: the server only warns, and a
+        fail-over would lose what was acknowledged.
+        """
         refuse_inherited(self._opened_by)
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         try:
-            return super().wait(gen, interval, self.deadline)
+            answer = super().wait(gen, interval, self.deadline)
         except errors._WaitTimeout:
             self.pgconn.finish()
             raise psycopg.OperationalError(f"no answer from the server within {self.deadline:g} s") from None
+        if self._unreplicated:
+            self._unreplicated = False
+            raise psycopg.OperationalError("committed here, but perhaps on no synchronous replica: the wait for it was cancelled")
+        return answer
 
     def rollback(self) -> None:
         """Roll back; in a forked child do nothing, for the transaction is the parent's."""

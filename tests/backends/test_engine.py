@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
@@ -15,14 +17,17 @@ from backends import (
     BadDatabaseUrl,
     DatabaseUnavailable,
     InheritedConnection,
+    NewJob,
     Queue,
     UnsafeFilesystem,
     is_unavailable,
     open_connections,
     open_engine,
+    upgrade,
 )
 from backends import sqlite as sqlite_backend
 from tests.postgres import PrivatePostgres
+from tests.support import eventually
 
 
 def test_an_unknown_scheme_is_refused_with_what_would_be_right() -> None:
@@ -100,6 +105,44 @@ def test_a_primary_that_became_read_only_is_left() -> None:
         engine.dispose()
     finally:
         server.remove()
+
+
+def test_a_commit_that_its_synchronous_replica_does_not_have_is_not_acknowledged() -> None:
+    server = PrivatePostgres().start()
+    try:
+        engine = open_engine(server.url(), statement_timeout=5)
+        upgrade(engine)
+        queue, keyed = Queue(engine), NewJob("t", program_id=1, unique_key="once")
+        set_replicas(server, "one that is away")
+        with ThreadPoolExecutor() as pool:
+            for new in ([NewJob("t", program_id=1)], [keyed], [keyed], [keyed, NewJob("t", program_id=1, unique_key="twice")]):
+                asked = pool.submit(queue.enqueue, new)
+                eventually(lambda: cancel_waits(server))  # the server then calls it committed, and warns
+                with pytest.raises(DatabaseUnavailable, match="replica"):
+                    asked.result()
+        set_replicas(server, "")
+        assert queue.enqueue([keyed]) == queue.enqueue([keyed])
+        engine.dispose()
+    finally:
+        server.remove()
+
+
+def cancel_waits(server: PrivatePostgres) -> int:
+    """Do what an operator may do to those who wait for a replica; returns how many there were."""
+    waiting = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        [(cancelled,)] = connection.execute(waiting).fetchall()
+        return int(cancelled)
+
+
+def set_replicas(server: PrivatePostgres, names: str) -> None:
+    """Have commits wait for a replica of that name; nobody has it."""
+    quoted = f'"{names}"' if names else ""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{quoted}'".encode())
+        connection.execute("SELECT pg_reload_conf()")
+    with psycopg.connect(server.url()) as connection:
+        eventually(lambda: connection.execute("SHOW synchronous_standby_names").fetchone() == (quoted,))
 
 
 def test_a_database_that_is_not_there_is_unavailable_and_not_an_error_of_the_driver(tmp_path: Path) -> None:
