@@ -208,7 +208,8 @@ _GIVEN_UNIQUE = (*_GIVEN, "unique_key", "created_at")
 _MANY_UNIQUE_ON_POSTGRES = _unless_taken(_many_on_postgres(postgresql.insert(indexing_jobs), _GIVEN_UNIQUE)).returning(
     job.id, job.created_at
 )
-_EXISTING = select(job.id).where(*(job[name] == bindparam(f"b_{name}") for name in _KEY)).with_for_update(read=True, key_share=True)
+_OF_THE_KEY = [job[name] == bindparam(f"b_{name}") for name in _KEY]
+_EXISTING = select(job.id).where(*_OF_THE_KEY).with_for_update(read=True, key_share=True)
 """Locked, so that the answer is a write: its commit waits until a synchronous replica has the job that it names, too."""
 
 

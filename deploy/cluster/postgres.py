@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import psutil
-from servers import Server, Trouble, call, make_folder, wait_until
+from servers import Server, Trouble, binary, call, make_folder, wait_until
 
 SETTINGS = """
 listen_addresses = '127.0.0.1'
@@ -59,9 +59,10 @@ class Postgres:
         return self.ask("SELECT 1") == "1"
 
     def ask(self, statement: str) -> str:
-        """The answer to a statement; empty when there is none."""
+        """The answer to a statement; empty when there is none within 10 s."""
         try:
-            return call("psql", "-XAtq", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-c", statement).strip()
+            asked = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-c", statement)
+            return call("timeout", "10", binary("psql"), "-XAtq", *asked).strip()
         except Trouble:
             return ""
 

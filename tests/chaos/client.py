@@ -1,6 +1,7 @@
 """A program that uses the queue while everything breaks: it adds jobs in every way there is, cancels some and retries some.
 
-Run as `python -m tests.chaos.client URL FOLDER NAME SEED [POOLER]`; it ends when a file `FOLDER/enough` appears, and may be killed.
+Run as `python -m tests.chaos.client URL FOLDER NAME SEED [POOLER]`; it ends when a file
+`FOLDER/enough` appears, and may be killed.
 """
 
 from __future__ import annotations

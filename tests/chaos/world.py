@@ -134,11 +134,12 @@ class World:
 
     def add_client(self, name: str) -> None:
         """Start a client; one that was killed is followed by a new one of the same name."""
-        command = [sys.executable, "-m", "tests.chaos.client", self.database.url, str(self.histories), name]
+        asked = [self.database.url, str(self.histories), name, str(self._random.random()), self.database.pooler]
+        command = [sys.executable, "-m", "tests.chaos.client", *asked]
         with (self.folder / f"client-{name}.log").open("ab") as log:
             self._clients.append(
                 subprocess.Popen(
-                    [*command, str(self._random.random()), self.database.pooler], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                    command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 )
             )

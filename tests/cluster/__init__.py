@@ -1,1 +1,1 @@
-"""A Postgres cluster under load that loses its primary again and again; needs programs that the suite does not: a command of its own."""
+"""A Postgres cluster under load that loses its primary again and again: a command, for programs that the suite does not need."""
