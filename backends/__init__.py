@@ -20,8 +20,10 @@ from .extraction import secret_paths
 from .fleet import JobTypeFacts, LaneDisagreement, SupervisorReport, SupervisorView
 from .inspection import (
     Stale,
+    Transaction,
     connections_in_use,
     database_clock,
+    oldest_transaction,
     server_settings,
     sqlite_file,
     stale_leases,
@@ -176,6 +178,7 @@ __all__ = [
     "Sums",
     "SupervisorReport",
     "SupervisorView",
+    "Transaction",
     "UnsafeFilesystem",
     "UnusableSession",
     "Watch",
@@ -214,6 +217,7 @@ __all__ = [
     "migrate_sql",
     "new_key",
     "now",
+    "oldest_transaction",
     "open_connections",
     "open_engine",
     "programs",

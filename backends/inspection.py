@@ -51,6 +51,37 @@ def connections_in_use(connection: Connection) -> int:
     return int(connection.execute(statement).scalar_one())
 
 
+class Transaction(NamedTuple):
+    """An open transaction, and for how many seconds it has been. `pid` is None for one that was prepared."""
+
+    pid: int | None
+    owner: str
+    application: str
+    age: float
+
+
+_OLDEST_TRANSACTION = text("""
+SELECT pid, usename, application_name, extract(epoch FROM clock_timestamp() - xact_start)::float AS age FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type <> 'autovacuum worker' AND pid <> pg_backend_pid()
+  AND coalesce(backend_xmin, backend_xid) IS NOT NULL AND xact_start IS NOT NULL
+UNION ALL
+SELECT NULL, owner, 'prepared transaction ' || gid, extract(epoch FROM clock_timestamp() - prepared)::float
+FROM pg_prepared_xacts WHERE database = current_database()
+ORDER BY age DESC LIMIT 1
+""")
+
+
+def oldest_transaction(connection: Connection) -> Transaction | None:
+    """The one that has been open for longest of those that keep Postgres from cleaning up after jobs; None without any.
+
+    A role that is no member of `pg_read_all_stats` sees only its own. On SQLite there is nothing of the kind.
+    """
+    if connection.dialect.name == "sqlite":
+        return None
+    found = connection.execute(_OLDEST_TRANSACTION).first()
+    return Transaction(found.pid, found.usename or "", found.application_name or "", max(0.0, found.age)) if found else None
+
+
 def stale_leases(connection: Connection, lock_timeout: float, limit: int = 100) -> list[Stale]:
     """Running jobs whose lease is older than `lock_timeout` seconds, by the database's clock."""
     running = select(job.id, job.locked_by, job.locked_at).where(job.status == "running").order_by(job.id).limit(10_000)

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from .counters import totals
 from .dialects import one_writer
 from .fleet import SupervisorView, living
+from .inspection import oldest_transaction
 from .job import FINAL
 from .statements import IS_PENDING, expired
 from .statistics import Sum, recorded
@@ -27,7 +28,10 @@ MOST_PRIORITIES = 100
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What there is. `jobs` counts each job in one state; `oldest_queued` is seconds, 0 when none could run now."""
+    """What there is. `jobs` counts each job in one state; `oldest_queued` is seconds, 0 when none could run now.
+
+    `oldest_transaction` is the seconds for which somebody has kept Postgres from cleaning up; None on SQLite.
+    """
 
     jobs: Mapping[str, int]
     enqueued: int
@@ -36,6 +40,7 @@ class Measures:
     stalled: int
     supervisors: Sequence[SupervisorView]
     sums: Mapping[Sum, float]
+    oldest_transaction: float | None = None
 
 
 def measure(connection: Connection, lock_timeout: float, heard_within: float, boot: Mapping[str, Any]) -> Measures:
@@ -49,7 +54,15 @@ def measure(connection: Connection, lock_timeout: float, heard_within: float, bo
         stalled=_stalled(connection, lock_timeout, boot),
         supervisors=living(connection, heard_within),
         sums=recorded(connection),
+        oldest_transaction=_oldest_transaction(connection),
     )
+
+
+def _oldest_transaction(connection: Connection) -> float | None:
+    if one_writer(connection):
+        return None
+    oldest = oldest_transaction(connection)
+    return oldest.age if oldest else 0.0
 
 
 def _by_state(counted: Mapping[str, int]) -> dict[str, int]:

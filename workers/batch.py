@@ -29,6 +29,7 @@ class Batch:
         self.ran = 0
         self._waiting = deque(jobs)
         self._finished: Finished = []
+        self._in_doubt: set[int] = set()
 
     def start(self) -> Job | None:
         """The next job to run; None when there is none left."""
@@ -51,6 +52,14 @@ class Batch:
         """What could not be settled after all."""
         with self.lock:
             self._finished = finished + self._finished
+
+    def doubt(self, finished: Finished) -> None:
+        """The answer to their settling was lost: it may have been done."""
+        self._in_doubt.update(job.id for job, _ in finished)
+
+    def surely(self, lost: list[Job]) -> list[Job]:
+        """Those of the jobs not found held any more that no earlier call can have settled."""
+        return [job for job in lost if job.id not in self._in_doubt]
 
     def take_waiting(self) -> list[Job]:
         """What was not started; whoever takes it hands it back."""

@@ -127,10 +127,12 @@ class Worker:
         except DatabaseUnavailable as error:
             self._unavailable(error)
             self._ledger.in_doubt()
+            if batch is not None:
+                batch.doubt(finished)
             self._settle_all(batch, finished)
             return None
         self._ledger.granted(bool(cycle.claimed))
-        self._settled(finished, cycle.lost)
+        self._settled(batch, finished, cycle.lost)
         self._batch = self._hold(tag, cycle.claimed) if cycle.claimed else None
         return self._batch
 
@@ -148,15 +150,14 @@ class Worker:
 
     def _settle_all(self, batch: Batch | None, finished: Finished) -> None:
         """Settle without claiming, again and again while the lease lasts; then give up what is left."""
-        wait, in_doubt = 0.05, False
+        wait = 0.05
         while batch is not None and finished:
             self._enter(Phase.SETTLING)
             try:
-                lost = self._queue.settle(batch.tag, finished)
-                self._settled(finished, [] if in_doubt else lost)
+                self._settled(batch, finished, self._queue.settle(batch.tag, finished))
                 break
             except DatabaseUnavailable:
-                in_doubt = True
+                batch.doubt(finished)
             if boot_time() + wait > self._ledger.fenced_at():
                 self._give_up(finished)
                 break
@@ -168,12 +169,14 @@ class Worker:
     def _relieve(self, batch: Batch, finished: Finished) -> None:
         """Settle part of a batch while it is worked off; also called in the helper's thread."""
         try:
-            self._settled(finished, self._queue.settle(batch.tag, finished))
+            self._settled(batch, finished, self._queue.settle(batch.tag, finished))
         except DatabaseUnavailable as error:
+            batch.doubt(finished)
             batch.put_back(finished)
             self._unavailable(error)
 
-    def _settled(self, finished: Finished, lost: list[Job]) -> None:
+    def _settled(self, batch: Batch | None, finished: Finished, lost: list[Job]) -> None:
+        lost = batch.surely(lost) if batch is not None and lost else lost
         for job in lost:
             self._log.warning("job.lease_lost", **_named(job))
         self._tallies.settled(finished, lost)

@@ -72,6 +72,12 @@ def _jobs(measures: Measures) -> Iterator[Metric]:
     yield _gauge(
         "oldest_queued_age_seconds", "How long a job that could run now has been waiting; 0 when none is.", measures.oldest_queued
     )
+    if measures.oldest_transaction is not None:
+        yield _gauge(
+            "db_oldest_transaction_age_seconds",
+            "How long the oldest transaction has been open that keeps Postgres from cleaning up; 0 when none is.",
+            measures.oldest_transaction,
+        )
     yield _gauge("stalled_jobs", "Running jobs whose lease ran out and that nobody has taken back yet.", measures.stalled)
     yield _counter("jobs_enqueued", "Jobs that were ever added.", measures.enqueued)
     yield _counter("jobs_discarded", "How often a job ended as failed, with no retry left.", measures.discarded)

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from .wording import span
 
 if TYPE_CHECKING:
-    from backends import Stale
+    from backends import Stale, Transaction
 
 SKEW_ALLOWED = 5.0
 CONNECTIONS_BESIDE_WORKERS = 4
 """Maintenance keeps three connections: one for its verbs, one for heartbeats, one that listens; a command takes one more."""
+
+TRANSACTION_ALLOWED = 300.0
+"""Seconds; as in the alert that `deploy/prometheus` has for it."""
 
 FINDINGS = {
     "CFG": "The configuration file can be used. Its mistakes have ids of their own, `CFG-...`, as in `config check`.",
@@ -33,6 +36,7 @@ FINDINGS = {
     "PG-FULL-PAGE-WRITES": "The PostgreSQL server survives pages that were written in part.",
     "PG-SYNCHRONOUS-COMMIT": "A commit on the PostgreSQL server is on the disk when it returns.",
     "PG-CONNECTIONS": "The PostgreSQL server has room for this many workers.",
+    "PG-OLD-TRANSACTION": "Nobody keeps the PostgreSQL server from cleaning up after finished jobs.",
     "SECRET-KEYS": "Every key under which secrets lie is at hand.",
     "SUPERVISOR-ALIVE": "A supervisor is running.",
     "SUPERVISOR-SILENT": "A supervisor of the last day neither reports nor signed off.",
@@ -132,6 +136,19 @@ def postgres_connections(limit: int, in_use: int, workers: int) -> Iterator[Find
         yield Finding("database", "PG-CONNECTIONS", "warn", what, fix)
     else:
         yield Finding("database", "PG-CONNECTIONS", "ok", what)
+
+
+def postgres_transactions(oldest: Transaction | None) -> Iterator[Finding]:
+    """Whether somebody has kept the server from removing old versions of rows for so long that claims become slow."""
+    if oldest is None or oldest.age <= TRANSACTION_ALLOWED:
+        what = "no transaction has been open for long" if oldest is None else f"the oldest transaction is {span(oldest.age)} old"
+        yield Finding("database", "PG-OLD-TRANSACTION", "ok", what)
+        return
+    who = oldest.application or "a program without a name"
+    what = f"a transaction of {oldest.owner} ({who}) has been open for {span(oldest.age)}: claims become slower meanwhile"
+    end = f"SELECT pg_terminate_backend({oldest.pid});" if oldest.pid else "COMMIT PREPARED or ROLLBACK PREPARED it."
+    fix = f"{end} For the future, have its program commit, or set idle_in_transaction_session_timeout for its role."
+    yield Finding("database", "PG-OLD-TRANSACTION", "warn", what, fix)
 
 
 def handlers(problems: Sequence[tuple[str, str]], unfit: Mapping[str, str], total: int) -> Iterator[Finding]:

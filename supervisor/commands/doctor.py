@@ -87,10 +87,11 @@ def _examine_sqlite(queue: Queue) -> Iterator[Finding]:
 
 
 def _examine_postgres(queue: Queue, settings: Settings) -> Iterator[Finding]:
-    from backends import connections_in_use, server_settings
+    from backends import connections_in_use, oldest_transaction, server_settings
 
     server = queue.read(server_settings)
     yield from checks.postgres_durability(server)
+    yield from checks.postgres_transactions(queue.read(oldest_transaction))
     if settings.database.pooler == "none":
         in_use = queue.read(connections_in_use)
         yield from checks.postgres_connections(int(server["max_connections"]), in_use, settings.workers.count)

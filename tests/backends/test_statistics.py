@@ -6,7 +6,7 @@ import multiprocessing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from backends import (
     ATTEMPTS,
@@ -21,10 +21,12 @@ from backends import (
     Status,
     Sum,
     Sums,
+    oldest_transaction,
     open_engine,
     recount,
 )
 from tests.backends.scene import change, insert_many, insert_raw
+from tests.support import eventually
 
 HOUR = timedelta(hours=1)
 
@@ -164,3 +166,19 @@ def test_a_claim_tells_how_long_the_job_could_have_run(queue: Queue, engine: Eng
     change(engine, early, created_at=datetime.now(UTC) + HOUR)
     waited = {each.id: each.waited for each in queue.claim("w:1", ["quick"], 3)}
     assert waited == {old: pytest.approx(3600, abs=60), due: pytest.approx(1800, abs=60), early: 0.0}
+
+
+def test_the_oldest_transaction_that_keeps_the_server_from_cleaning_up_is_told_with_whose_it_is(
+    queue: Queue, engine: Engine, backend: str
+) -> None:
+    if backend == "sqlite":
+        assert queue.measures(30.0).oldest_transaction is None
+        return
+    with engine.connect() as reader:
+        reader.execute(text("SET LOCAL TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        reader.execute(text("SELECT 1"))
+        assert eventually(lambda: (queue.measures(30.0).oldest_transaction or 0.0) > 0.05)
+        found = queue.read(oldest_transaction)
+        assert found is not None
+        assert (found.application, found.pid) == ("jobqueue", reader.connection.driver_connection.info.backend_pid)  # type: ignore[union-attr]
+    assert queue.measures(30.0).oldest_transaction == 0.0

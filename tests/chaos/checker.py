@@ -91,10 +91,16 @@ def _enqueues(evidence: Evidence) -> Iterator[Event]:
     return (event for event in evidence.history if event.op == "enqueue")
 
 
+def _pruned(evidence: Evidence) -> set[int]:
+    """Jobs that were deleted after they were over, as housekeeping may do."""
+    return {change.job for change in evidence.changes if change.became is None and change.was in FINAL}
+
+
 def _nothing_is_lost(evidence: Evidence) -> Iterator[Violation]:
     kept = {(row.job, row.key) for row in evidence.rows}
+    pruned = _pruned(evidence)
     for event in _enqueues(evidence):
-        if event.what == "ok" and (event.job, event.key) not in kept:
+        if event.what == "ok" and (event.job, event.key) not in kept and event.job not in pruned:
             yield Violation("G1", f"job {event.job} ({event.key}) was acknowledged and is gone")
 
 
@@ -203,7 +209,7 @@ def _final_states_stay(evidence: Evidence) -> Iterator[Violation]:
     """A final state is left only by an operator's retry, at most once for each."""
     asked = Counter(event.job for event in evidence.history if event.op == "retry" and event.what == "invoke")
     for job, changes in _by_job(evidence.changes).items():
-        left = [change for change in changes if change.was in FINAL and change.became != change.was]
+        left = [change for change in changes if change.was in FINAL and change.became not in (change.was, None)]
         if len(left) > asked[job]:
             yield Violation("G7", f"job {job} left a final state {len(left)} times, and was asked to {asked[job]} times: {left}")
 
@@ -225,8 +231,9 @@ def _second_runs_are_explained(evidence: Evidence) -> Iterator[Violation]:
     """Each lease that a handler saw and that did not end completed has an attempt with its reason, and no more than one."""
     reasons = Counter((attempt.job, attempt.lease) for attempt in evidence.attempts)
     started = {(event.job, event.lease) for event in evidence.history if event.op == "run" and event.what == "started"}
+    pruned = _pruned(evidence)  # with its attempts
     for change in evidence.changes:
-        if change.was != Status.RUNNING or change.became == Status.COMPLETED:
+        if change.was != Status.RUNNING or change.became == Status.COMPLETED or change.job in pruned:
             continue
         run = change.job, change.lease
         if run in started and not reasons[run]:

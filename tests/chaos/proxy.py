@@ -12,6 +12,8 @@ from random import Random
 
 _PIECE = 65_536
 _COMMIT = (b"COMMIT\0", b"COMMIT;\0")
+Picks = Callable[[bytes], bool]
+"""Whether a request is meant, by its bytes."""
 
 
 class Proxy:
@@ -31,7 +33,8 @@ class Proxy:
         self.hold_requests = self.hold_answers = self.refusing = False
         self.delay, self.piece = 0.0, _PIECE
         self.lost_answers = 0
-        self._lose_after: Callable[[bytes], bool] | None = None
+        self._lose_after: Picks | None = None
+        self._on: Picks | None = None
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
@@ -72,12 +75,15 @@ class Proxy:
         self._loop.call_soon_threadsafe(reset)
         done.wait(5)
 
-    def lose_next_answer(self, to: Callable[[bytes], bool] = lambda request: request.endswith(_COMMIT)) -> None:
+    def lose_next_answer(self, to: Picks = lambda request: request.endswith(_COMMIT), on: Picks | None = None) -> None:
         """Forward the next request that `to` picks, by default a COMMIT, and reset its connection instead of answering.
 
+        With `on` only on a connection that sends a request which `on` picks, from now on and not later than the other.
         `lost_answers` counts how often that happened.
         """
-        self._lose_after = to
+        for pair in list(self._pairs):
+            pair.is_meant = False
+        self._on, self._lose_after = on, to
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
@@ -101,11 +107,18 @@ class Proxy:
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: _Pair) -> None:
         while data := await reader.read(self.piece):
             await self._pass(lambda: self.hold_requests)
-            if self._lose_after is not None and self._lose_after(data):
-                self._lose_after, pair.loses_answer = None, True
+            self._look_at(data, pair)
             writer.write(data)
             await writer.drain()
         pair.close()
+
+    def _look_at(self, request: bytes, pair: _Pair) -> None:
+        """Note whether the answer to this request is the one to lose."""
+        if self._lose_after is None:
+            return
+        pair.is_meant = pair.is_meant or self._on is None or self._on(request)
+        if pair.is_meant and self._lose_after(request):
+            self._lose_after, pair.loses_answer = None, True
 
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: _Pair) -> None:
         while data := await reader.read(self.piece):
@@ -130,7 +143,7 @@ class _Pair:
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self._client, self._server = client, server
-        self.loses_answer = False
+        self.loses_answer = self.is_meant = False
 
     def reset(self) -> None:
         """End both with a reset."""

@@ -72,6 +72,9 @@ def after_a_retry(invoked: bool) -> Evidence:
 
 PLANTED = {
     "an acknowledged job is gone": ("G1", replace(clean(), rows=clean().rows[:1])),
+    "a job is deleted before it is over": (
+        "G1", replace(with_changes(6, Change(2, "pending", None, 0), instead=2), rows=clean().rows[:1]),
+    ),
     "a job is never run": ("G1", replace(clean(), rows=[clean().rows[0], Row(2, "pending", 1, "b")])),
     "a job nobody asked for": ("G2", replace(clean(), rows=[*clean().rows, Row(3, "completed", 1, "c")])),
     "a job whose transaction was rolled back": (
@@ -168,3 +171,7 @@ def test_the_witness_sees_a_row_that_a_superseded_attempt_wrote_and_who_moved_a_
         write_effect(connection, job_id, 1)
         connection.execute(text("UPDATE indexing_jobs SET status = 'failed' WHERE id = :id"), {"id": job_id})
     assert {"G6", "G7"} <= {violation.promise for violation in check(gather(engine, tmp_path))}
+
+
+def test_a_job_that_is_pruned_when_it_is_over_is_not_missed() -> None:
+    assert check(replace(with_changes(8, Change(2, "completed", None, 1)), rows=clean().rows[:1])) == []

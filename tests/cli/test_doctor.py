@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backends import Stale
+from backends import Stale, Transaction
 from supervisor.commands import checks
 from tests.cli.conftest import CONFIGURATION, Place, on_sqlite
 
@@ -142,3 +142,14 @@ def test_a_job_nobody_renews_fails() -> None:
 def test_a_network_file_system_fails() -> None:
     [finding] = checks.file_system("nfs4", "/srv/jobqueue.db")
     assert finding.level == "fail"
+
+
+def test_a_transaction_that_keeps_the_server_from_cleaning_up_is_named_with_how_to_end_it() -> None:
+    quiet = [*checks.postgres_transactions(None), *checks.postgres_transactions(Transaction(7, "app", "report", 299.0))]
+    assert [each.level for each in quiet] == ["ok", "ok"]
+    [finding] = checks.postgres_transactions(Transaction(7, "app", "report", 720.0))
+    assert (finding.level, finding.id) == ("warn", "PG-OLD-TRANSACTION")
+    assert "report" in finding.what
+    assert "pg_terminate_backend(7)" in finding.fix
+    [prepared] = checks.postgres_transactions(Transaction(None, "app", "prepared transaction x", 720.0))
+    assert "ROLLBACK PREPARED" in prepared.fix

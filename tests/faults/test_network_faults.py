@@ -1,0 +1,125 @@
+"""What the network between a queue and its Postgres server may do: swallow, delay, tear, and lead to hosts that are not there."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backends import Queue, Status, open_engine, upgrade
+from tests.chaos.world import World
+from tests.postgres import PrivatePostgres
+from tests.supervisor.scene import Scene
+from tests.support import eventually
+
+from .load import (
+    LOCK_TIMEOUT,
+    Client,
+    Load,
+    all_claim_again,
+    becomes,
+    changes_of,
+    expect_nothing_broken,
+    last_signs,
+    passes,
+    server_of,
+    world_of,
+)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A world with one supervisor of two workers behind a proxy."""
+    world = world_of(tmp_path)
+    yield world
+    world.close()
+
+
+# N1
+
+
+def test_a_black_hole_in_any_direction_ends_what_runs_in_time_and_is_forgotten_when_it_closes(world: World) -> None:
+    world.start()
+    proxy, client = server_of(world).proxy, Client(world)
+    for directions in (["hold_requests"], ["hold_answers"], ["hold_requests", "hold_answers"]):
+        in_transactions, waiting = client.add(effects=2000), client.add(seconds=60.0)
+        for job_id in (in_transactions, waiting):
+            becomes(world, job_id, Status.RUNNING)
+        began = time.time()
+        for direction in directions:
+            setattr(proxy, direction, True)
+        passes(LOCK_TIMEOUT + 0.5)
+        assert max(last_signs(world, [in_transactions, waiting])) - began < LOCK_TIMEOUT
+        proxy.heal()
+        healed = time.time()
+        for job_id in (in_transactions, waiting):
+            world.queue.cancel(job_id)
+        with Load(world, every=0.02):
+            all_claim_again(world, healed)
+    client.close()
+    expect_nothing_broken(world)
+
+
+# N2
+
+
+def test_a_network_slower_than_usual_takes_no_job_from_a_worker_and_one_that_trickles_breaks_no_promise(world: World) -> None:
+    world.start()
+    proxy, client = server_of(world).proxy, Client(world)
+    proxy.delay = 0.03  # a round trip takes 30 to 60 ms: to these leases what 300 to 600 ms are to those of 30 s
+    slow = client.add(seconds=LOCK_TIMEOUT + 1.0)
+    becomes(world, slow, Status.COMPLETED, within=20)
+    proxy.delay = 0.0
+    torn = client.add(seconds=2.5)
+    becomes(world, torn, Status.RUNNING)
+    for _ in range(4):
+        passes(0.5)
+        proxy.cut()
+    becomes(world, torn, Status.COMPLETED)
+    for job_id in (slow, torn):
+        assert [each.became for each in changes_of(world, job_id)] == ["pending", "running", "completed"]
+    with Load(world, every=0.02):
+        proxy.delay, proxy.piece = 0.05, 1
+        passes(LOCK_TIMEOUT)
+        proxy.heal()
+        all_claim_again(world, time.time())
+    client.close()
+    expect_nothing_broken(world)
+
+
+# N3
+
+
+def test_hosts_that_are_silent_unknown_or_closed_are_passed_over_at_start_and_after_a_crash(tmp_path: Path) -> None:
+    server, silent = PrivatePostgres().start(), socket.create_server(("127.0.0.1", 0))
+    upgrade(open_engine(server.url()))
+    dead = f"127.0.0.1:{silent.getsockname()[1]},nowhere.invalid:5432,127.0.0.1:1"
+    scene = Scene(tmp_path, server.url().replace("@", f"@{dead},"), workers=1, lock_timeout=12)
+    own = Queue(open_engine(server.url()))
+    try:
+        scene.start()
+        server.stop()
+        server.start()
+        back = time.monotonic()
+        [job_id] = eventually(lambda: scene.enqueue("quick"), within=20)
+        eventually(lambda: (job := own.get(job_id)) and job.status == Status.COMPLETED, within=20)
+        assert time.monotonic() - back < 10.0
+        assert not scene.events("maintenance.lost")
+    finally:
+        own.engine.dispose()
+        scene.close()
+        silent.close()
+        server.remove()
+
+
+def test_a_host_name_that_nobody_knows_is_said_at_start_with_the_exit_code_of_an_unreachable_database(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "postgresql://postgres:geheim@nowhere.invalid/db", workers=1)
+    scene.launch()
+    assert scene.exit_code() == 69
+    said = scene.log.read_text()
+    assert "nowhere.invalid" in said
+    assert "geheim" not in said
+    scene.close()
