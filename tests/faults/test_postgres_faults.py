@@ -368,3 +368,29 @@ def test_leases_that_a_locked_table_let_lapse_are_fenced_and_all_claim_again_whe
     with Load(world, world.database.url):
         all_claim_again(world, free)
     expect_nothing_broken(world)
+
+
+# D10
+
+
+@pytest.mark.parametrize("world", [{"workers": 8, "settings": "max_connections = 9"}], indirect=True)
+def test_workers_without_a_connection_wait_for_one_and_all_claim_as_soon_as_there_are_enough(world: World) -> None:
+    """Superusers have three of the nine, maintenance takes three; so three of eight workers get one."""
+    administer(
+        world, "CREATE ROLE app LOGIN", "GRANT ALL ON ALL TABLES IN SCHEMA public TO app",
+        "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app",
+    )
+    scene = world.scenes[0]
+    scene.settings["database_url"] = world.database.url.replace("postgres@", "app@")
+    world.start()
+    with Load(world, every=0.03, seconds=0.3, effects=0):
+        scene.seen("database.unavailable")
+        began = time.time()
+        eventually(lambda: completed(world, began) > 5)
+        administer(world, "ALTER SYSTEM SET max_connections = 60")
+        world.database.take_away("fast")
+        world.database.give_back()
+        world.engine.dispose()
+        all_claim_again(world, time.time(), within=3 * RECOVERY)  # eight processes on however few cores
+    assert "connection" in scene.events("database.unavailable")[0]["reason"]
+    expect_nothing_broken(world)
