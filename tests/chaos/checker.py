@@ -32,7 +32,7 @@ class Attempt(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A job as it stands at the end."""
+    """A job as it stands at the end; `key` is its unique key, or its folder when it has none."""
 
     job: int
     status: str
@@ -73,7 +73,7 @@ def gather(engine: Engine, folder: Path, drained: bool = True) -> Evidence:
 
 
 def _rows(connection: Connection) -> list[Row]:
-    found = connection.execute(text("SELECT id, status, lease, unique_key FROM indexing_jobs ORDER BY id"))
+    found = connection.execute(text("SELECT id, status, lease, coalesce(unique_key, folder_id) FROM indexing_jobs ORDER BY id"))
     return [Row(*row) for row in found]
 
 
@@ -113,6 +113,20 @@ def _nothing_is_invented(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("G2", f"job {row.job} ({row.key}) was never asked for")
         elif answers[row.key] == {"failed"}:
             yield Violation("G2", f"job {row.job} ({row.key}) exists although its transaction was rolled back")
+
+
+def _a_transaction_is_whole(evidence: Evidence) -> Iterator[Violation]:
+    """Of the jobs that a group asked for and that nobody had before, all are there or none."""
+    groups, acknowledged = defaultdict[str, set[str]](set), set[str]()
+    for event in _enqueues(evidence):
+        if event.what == "invoke" and event.group and event.key not in acknowledged:
+            groups[event.group].add(event.key)
+        elif event.what == "ok":
+            acknowledged.add(event.key)
+    kept = {row.key for row in evidence.rows}
+    for group, keys in groups.items():
+        if 0 < len(keys & kept) < len(keys):
+            yield Violation("G2", f"of the transaction {group!r} only {sorted(keys & kept)} of {sorted(keys)} are there")
 
 
 def _a_key_stands_for_one_job(evidence: Evidence) -> Iterator[Violation]:
@@ -206,7 +220,7 @@ def _moves_are_legal(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _final_states_stay(evidence: Evidence) -> Iterator[Violation]:
-    """A final state is left only by an operator's retry, at most once for each."""
+    """A final state is left only by an operator's retry, at most once for each; a row that is pruned has none any more."""
     asked = Counter(event.job for event in evidence.history if event.op == "retry" and event.what == "invoke")
     for job, changes in _by_job(evidence.changes).items():
         left = [change for change in changes if change.was in FINAL and change.became not in (change.was, None)]
@@ -259,7 +273,8 @@ def _everything_is_over(evidence: Evidence) -> Iterator[Violation]:
 
 
 RULES = (
-    _nothing_is_lost, _nothing_is_invented, _a_key_stands_for_one_job, _one_lease_at_a_time, _every_run_was_granted,
+    _nothing_is_lost, _nothing_is_invented, _a_transaction_is_whole, _a_key_stands_for_one_job, _one_lease_at_a_time,
+    _every_run_was_granted,
     _nobody_lives_on, _lanes_never_overlap, _moves_are_legal, _final_states_stay, _superseded_attempts_write_nothing,
     _second_runs_are_explained, _success_was_earned, _everything_is_over,
 )

@@ -15,8 +15,9 @@ class Event:
     """One line. `at` is seconds of `boot_time()`, the same clock for all processes of the machine.
 
     `op` is `enqueue`, `cancel`, `retry` or `run`. `what` of the first three is `invoke`, then `ok`, `failed` (certainly not
-    done) or `unknown`; of a run `started`, `alive`, `returned` or `raised`. `key` is an enqueue's unique key, `tag` that of
-    the claim that a run belongs to.
+    done) or `unknown`; of a run `started`, `alive`, `returned` or `raised`. `key` is an enqueue's unique key, or the folder
+    of a job without one, `tag` that of the claim that a run belongs to.
+    Enqueues of one `group`, unless it is empty, are one transaction.
     """
 
     at: float
@@ -28,6 +29,7 @@ class Event:
     key: str = ""
     lane: str = ""
     tag: str = ""
+    group: str = ""
 
 
 class Recorder:
@@ -39,10 +41,11 @@ class Recorder:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def note(
-        self, op: str, what: str, job: int = 0, lease: int = 0, key: str = "", lane: str = "", tag: str = ""
+        self, op: str, what: str, job: int = 0, lease: int = 0, key: str = "", lane: str = "", tag: str = "",
+        group: str = "",
     ) -> None:
         """Append one event."""
-        event = Event(boot_time(), self._actor, op, what, job, lease, key, lane, tag)
+        event = Event(boot_time(), self._actor, op, what, job, lease, key, lane, tag, group)
         os.write(self._file, json.dumps(asdict(event)).encode() + b"\n")
 
     def close(self) -> None:

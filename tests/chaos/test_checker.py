@@ -17,9 +17,9 @@ from .history import Event, Recorder, read_histories
 from .witness import Change, Effect, install, write_effect
 
 
-def asked(at: float, key: str, what: str = "invoke", job: int = 0) -> Event:
+def asked(at: float, key: str, what: str = "invoke", job: int = 0, group: str = "") -> Event:
     """One line of somebody who adds jobs."""
-    return Event(at, "client", "enqueue", what, job, key=key)
+    return Event(at, "client", "enqueue", what, job, key=key, group=group)
 
 
 def ran(at: float, what: str, job: int, lease: int, lane: str = "") -> Event:
@@ -80,6 +80,9 @@ PLANTED = {
     "a job whose transaction was rolled back": (
         "G2", with_history(asked(1.3, "b", "failed"), without=lambda each: each.key == "b" and each.what == "ok")
     ),
+    "half of a transaction": (
+        "G2", with_history(asked(1.2, "b", group="g"), asked(1.2, "c", group="g"), without=lambda each: each.key == "b")
+    ),
     "one key, two jobs": ("G3", with_history(asked(1.4, "a", "ok", 2))),
     "claimed while it runs": ("G5", with_changes(3, Change(1, "running", "running", 2, "w:9", "x"))),
     "a lease given twice": ("G5", with_changes(4, Change(1, "pending", "running", 1, "w:2", "x"), instead=1)),
@@ -114,6 +117,7 @@ def watched(engine: Engine) -> Queue:
 def test_a_clean_run_passes() -> None:
     assert check(clean()) == []
     assert check(after_a_retry(invoked=True)) == []
+    assert check(with_history(asked(1.4, "a", group="g"), asked(1.4, "c", group="g"))) == []  # c never came, a was there
 
 
 @pytest.mark.parametrize("name", PLANTED)

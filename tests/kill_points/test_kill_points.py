@@ -1,0 +1,63 @@
+"""What kill points show up: torn transactions, and statements that escaped the count; all are `python -m tests.kill_points`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from backends import Queue, open_engine
+from backends.sqlite import driver
+from tests.chaos.history import Recorder
+
+from .campaign import Campaign
+from .databases import Databases, Place, Server, victims_url
+from .enqueue_path import Caller, prepare_for_enqueue
+from .spying import Moment, Point
+from .trial import PATHS, KillPath
+
+
+def tear(place: Place) -> None:
+    """What promises one transaction, and takes two."""
+    engine = open_engine(victims_url(place), key_file=place.keys)
+    caller = Caller(Queue(engine), Recorder(place.histories, "client"))
+    for key in ("first", "second"):
+        caller._note("invoke", "torn", [caller.keyed(key)])
+    for key in ("first", "second"):
+        caller._queue.enqueue([caller.keyed(key)])
+    engine.dispose()
+
+
+def hide(place: Place) -> None:
+    """What sends a statement that nobody spies upon."""
+    url = victims_url(place)
+    if url.startswith("sqlite"):
+        driver.connect(url.removeprefix("sqlite:///")).execute("SELECT 1").fetchall()
+    else:
+        psycopg.connect(url, autocommit=True).execute("SELECT 1").close()
+    tear(place)
+
+
+def test_a_transaction_that_is_torn_is_found_by_a_kill_in_its_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PATHS, "torn", KillPath(prepare_for_enqueue, tear))
+    campaign = Campaign(Databases(tmp_path), "torn", 1)
+    kind, points = next(campaign.kinds())
+    middle = next(point for point in points if isinstance(point, Point) and point.seen.words == "COMMIT")
+    report = campaign.kill_at(kind, [(0, middle._replace(moment=Moment.AFTER))])
+    [failure] = report.failures
+    assert "G2 broken: of the transaction 'torn' only ['first'] of ['first', 'second'] are there" in failure
+
+
+def test_a_statement_that_escapes_the_count_is_found(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PATHS, "hidden", KillPath(prepare_for_enqueue, hide))
+    databases = Databases(tmp_path) if backend == "sqlite" else Server(tmp_path)
+    try:
+        campaign = Campaign(databases, "hidden", 1)
+        kind, _ = next(campaign.kinds())
+        [failure] = campaign.kill_at(kind, []).failures
+    finally:
+        databases.close()
+    assert "asked only: {'SELECT': 1}" in failure
