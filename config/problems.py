@@ -72,6 +72,11 @@ class Problem:
     hint: str = ""
     severity: Literal["error", "warning"] = "error"
 
+    def __str__(self) -> str:
+        """In one line, without the line of the file: that may hold a password."""
+        fix = f"; fix: {self.hint}" if self.hint and not _is_suggestion(self.hint) else ""
+        return _printable(f"{_headline(self)}{fix}")
+
 
 class ConfigError(Exception):
     """The configuration cannot be used; `problems` holds everything that is wrong with it, in the order of the file."""
@@ -118,14 +123,21 @@ def render(problems: Sequence[Problem], *, closing: str = "The supervisor was no
     return "\n".join([*lines, f"{_count(problems)}. {closing}".rstrip()])
 
 
-def _lines(problem: Problem) -> list[str]:
-    inline = problem.hint.startswith("did you mean")
-    message = f"{problem.message}, {problem.hint}" if inline else problem.message
+def _is_suggestion(hint: str) -> bool:
+    return hint.startswith("did you mean")
+
+
+def _headline(problem: Problem) -> str:
+    message = f"{problem.message}, {problem.hint}" if _is_suggestion(problem.hint) else problem.message
     place = f"{problem.where}: " if problem.where else ""
-    lines = [f"{place}{problem.severity}[{problem.code}] {message}"]
+    return f"{place}{problem.severity}[{problem.code}] {message}"
+
+
+def _lines(problem: Problem) -> list[str]:
+    lines = [_headline(problem)]
     if problem.where and problem.where.line:
         lines += _quoted(problem.where)
-    if problem.hint and not inline:
+    if problem.hint and not _is_suggestion(problem.hint):
         lines.append(f"  fix: {problem.hint}")
     return [_printable(line) for line in lines]
 

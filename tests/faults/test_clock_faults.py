@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,12 @@ import pytest
 
 from backends import Status, open_engine, upgrade
 from tests.postgres import PrivatePostgres
+from tests.supervisor.scene import attempts, freeze, is_gone, signal_all
 from tests.support import eventually
 from workers import boot_time
 
 from .preloaded import Clock, with_environment
+from .rounds import is_whole_without
 from .test_supervisor_faults import lasts
 from .watched import TAKEN_BACK, Watch, WatchedScene
 
@@ -119,3 +122,27 @@ def _minutes_ahead(scene: WatchedScene, job_id: int) -> int:
     completed_at = scene.job(job_id).completed_at
     assert completed_at is not None
     return round((completed_at - datetime.now(UTC)) / timedelta(minutes=1))
+
+
+def test_c3_a_host_suspended_for_twice_the_lock_timeout_goes_on_with_the_same_workers(watch: Watch) -> None:
+    scene = watch.scene(poll_interval=5).start()  # so that the idle one is not in the midst of a claim
+    [job_id] = scene.enqueue("lives_until_file_once")
+    busy = scene.runner_of(job_id)
+    [idle] = set(scene.worker_pids) - {busy}
+    eventually(lambda: "idle" in [each["phase"] for each in scene.status["workers"] if each["pid"] == idle])
+    lasts(0.5)
+    frozen = freeze(scene)
+    lasts(2 * 3)
+    signal_all(frozen, signal.SIGCONT)
+    thawed_at = time.monotonic()
+    scene.runner_of(job_id, lease=2, within=15)
+    assert time.monotonic() - thawed_at < TAKEN_BACK
+    assert is_gone(busy)
+    job = scene.becomes(job_id, Status.COMPLETED)
+    assert (job.retry_count, job.interruptions) == (0, 1)
+    assert [outcome for outcome, _ in attempts(scene, job_id)] == ["interrupted"]
+    eventually(lambda: is_whole_without(scene, busy))
+    assert idle in scene.worker_pids
+    assert [each["pid"] for each in scene.events("worker.lost")] == [busy]
+    assert scene.stop() == 0
+    assert watch.violations() == []

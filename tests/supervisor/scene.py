@@ -141,7 +141,8 @@ class Scene:
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """The log lines of that name."""
-        lines = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
+        whole = self.log.read_text().rpartition("\n")[0]  # somebody may be in the midst of a line
+        lines = [line for line in whole.splitlines() if line.startswith("{")]
         return [event for line in lines if (event := json.loads(line)).get("event") == name or not name]
 
     def seen(self, name: str, within: float = 10.0, **fields: Any) -> dict[str, Any]:
