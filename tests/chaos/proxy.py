@@ -98,8 +98,8 @@ class Proxy:
         self._pairs.add(pair)
         try:
             await asyncio.gather(self._requests(reader, server_writer, pair), self._answers(server_reader, writer, pair))
-        except OSError:
-            pass
+        except (OSError, asyncio.CancelledError):
+            pass  # cancelled only when the proxy itself ends
         finally:
             self._pairs.discard(pair)
             pair.close()

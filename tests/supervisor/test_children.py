@@ -82,6 +82,7 @@ def test_a_child_has_default_signals_no_input_and_its_own_group() -> None:
     body = """
     out, given = os.pipe()
     signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts the tests in the background has it ignored
     def main():
         state = [signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, signal.getsignal(signal.SIGINT) == signal.SIG_DFL,
                  len(signal.pthread_sigmask(signal.SIG_BLOCK, ())), sys.stdin.read(), os.getpgid(0) == os.getpid()]
