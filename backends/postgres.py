@@ -225,9 +225,14 @@ class Listener:
             return [note.payload for note in self._connection.notifies(timeout=0)]
 
     def ping(self) -> None:
-        """Ask the server for an answer: the only way to notice that it silently forgot us."""
+        """Ask the server whether it still takes writes: the only way to notice that it silently forgot us, or was demoted.
+
+        On a replica nothing is ever notified, and who only listens is never refused. Raises `DatabaseUnavailable` for that, too.
+        """
         with _as_unavailable():
-            self._connection.execute("SELECT 1")
+            (read_only,) = self._connection.execute("SHOW transaction_read_only").fetchone() or ("on",)
+        if read_only == "on":
+            raise DatabaseUnavailable("the server that was listened to takes no more writes")
 
     def close(self) -> None:
         """Stop listening."""

@@ -6,6 +6,8 @@ and changes only when another connection has committed.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 from sqlalchemy import Engine
@@ -13,6 +15,9 @@ from sqlalchemy import Engine
 from .dialects import one_writer
 from .postgres import Listener, listen
 from .sqlite import data_version
+
+PING_EVERY = 10.0
+"""Seconds after which a watch makes sure that it listens to a server that takes writes: one that was demoted says nothing."""
 
 
 class Watch(Protocol):
@@ -22,16 +27,19 @@ class Watch(Protocol):
 
     def fileno(self) -> int | None: ...
     def poll(self) -> int:
-        """About how many jobs were added since the last call; 0 when nothing happened."""
+        """About how many jobs were added since the last call; 0 when nothing happened.
+
+        Raises `DatabaseUnavailable` when nothing will be heard any more: watch again.
+        """
     def close(self) -> None: ...
 
 
-def watch(engine: Engine) -> Watch:
-    """Watch for new jobs. Raises what opening a connection raises."""
+def watch(engine: Engine, clock: Callable[[], float] = time.monotonic) -> Watch:
+    """Watch for new jobs; `clock` counts seconds. Raises what opening a connection raises."""
     if one_writer(engine):
         return _FileWatch(engine)
     listener = listen(engine, "jobqueue")
-    return _NotifyWatch(listener) if listener is not None else _NoWatch()
+    return _NotifyWatch(listener, clock) if listener is not None else _NoWatch()
 
 
 class _FileWatch:
@@ -58,13 +66,17 @@ class _FileWatch:
 class _NotifyWatch:
     interval = 0.5
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, listener: Listener, clock: Callable[[], float]) -> None:
+        self._listener, self._clock = listener, clock
+        self._ping_at = clock() + PING_EVERY
 
     def fileno(self) -> int | None:
         return self._listener.fileno()
 
     def poll(self) -> int:
+        if self._clock() >= self._ping_at:
+            self._ping_at = self._clock() + PING_EVERY
+            self._listener.ping()
         return sum(int(payload) if payload.isdecimal() else 1 for payload in self._listener.drain())
 
     def close(self) -> None:

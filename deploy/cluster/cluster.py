@@ -18,7 +18,7 @@ def main() -> int:
     asked = _arguments()
     try:
         asked.do(asked)
-    except Trouble as trouble:
+    except (Trouble, OSError) as trouble:
         print(trouble, file=sys.stderr)
         return 1
     return 0
@@ -31,11 +31,14 @@ def start(asked: argparse.Namespace) -> None:
         raise Trouble(f"{asked.folder} holds a cluster of kind {facts['kind']}: stop it first, or give another --folder")
     if not facts:
         facts = {"kind": asked.kind or "replica", "port": asked.port, "sync": asked.sync == "on", "nodes": asked.nodes}
+    kind = KINDS[facts["kind"]](asked.folder, facts)
+    if not asked.folder.exists():
         asked.folder.parent.mkdir(parents=True, exist_ok=True)
         make_folder(asked.folder)
-    kind = KINDS[facts["kind"]](asked.folder, facts)
+    elif not (asked.folder / "cluster.json").exists():
+        raise Trouble(f"{asked.folder} is there and holds no cluster: give another --folder, or remove it")
+    _keep(kind)  # before anything runs, so that `stop` can end what a start that failed leaves
     kind.start(asked.copy)
-    _keep(kind)
     print(f"database_url: {kind.url()}")
     if kind.settings():
         print(kind.settings())
@@ -64,11 +67,8 @@ def promote(asked: argparse.Namespace) -> None:
     if isinstance(kind, Patroni):
         kind.switch_over()
     elif isinstance(kind, Replica):
-        other = next(name for name in kind.postgres if name != kind.facts["primary"])
-        kind.promote_beside(other) if asked.beside else kind.promote()
+        kind.promote_beside() if asked.beside else kind.promote()
         _keep(kind)
-    else:
-        raise Trouble("there is no replica to promote")
 
 
 def _known(folder: Path) -> Kind:
@@ -95,7 +95,7 @@ def _arguments() -> argparse.Namespace:
     starting.add_argument("kind", nargs="?", choices=KINDS)
     starting.add_argument("--port", type=int, default=15432, help="the first server's; the others take higher ones")
     starting.add_argument("--sync", choices=("on", "off"), default="on", help="synchronous replication")
-    starting.add_argument("--nodes", type=int, choices=(2, 3), help="Patroni's servers; 2 unless given")
+    starting.add_argument("--nodes", type=int, choices=(1, 2, 3), help="servers: replica 2, patroni 2 or 3, pgbouncer 1 or 2")
     starting.add_argument("--copy", action="store_true", help="copy a former primary anew instead of rewinding it")
     starting.set_defaults(do=start)
     stopping = commands.add_parser("stop", help=stop.__doc__)

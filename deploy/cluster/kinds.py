@@ -1,4 +1,4 @@
-"""The three kinds of cluster: a primary with a replica, Patroni with etcd, and a server behind PgBouncer."""
+"""The three kinds of cluster: a primary with a replica, Patroni with etcd, and one or two servers behind PgBouncer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from servers import Server, Trouble, answers, binary, call, make_folder, must_be
 class Kind:
     """A cluster in a folder. `facts` are kept in it from one command to the next."""
 
-    nodes = 2
+    sizes = (2,)
+    """How many servers of Postgres it may have; the first unless another is asked for."""
 
     def __init__(self, folder: Path, facts: dict) -> None:
         self.folder, self.facts = folder, facts
         self.port, self.sync = facts["port"], facts["sync"]
-        names = [chr(ord("a") + number) for number in range(facts.get("nodes") or self.nodes)]
+        facts.setdefault("primary", "a")
+        nodes = facts.get("nodes") or self.sizes[0]
+        if nodes not in self.sizes:
+            raise Trouble(f"--nodes {nodes}: a cluster of kind {facts['kind']} has {' or '.join(map(str, self.sizes))}")
+        names = [chr(ord("a") + number) for number in range(nodes)]
         self.postgres = {name: Postgres(folder, name, self.port + number) for number, name in enumerate(names)}
 
     def ports(self) -> list[int]:
@@ -52,29 +57,38 @@ class Replica(Kind):
 
     def start(self, copy: bool) -> None:
         """The primary, then the other as its replica."""
-        first = self.postgres[self.facts.setdefault("primary", "a")]
+        first = self.postgres[self.facts["primary"]]
         if not first.data.exists():
             must_be_free(*self.ports())
             first.make()
         if first.server.process is None:
             first.start()
-        [other] = [each for each in self.postgres.values() if each is not first]
-        if other.server.process is None:
-            other.follow(first, copy)
-        if self.sync:
+        others = [each for each in self.postgres.values() if each is not first]
+        for other in others:
+            if other.server.process is None:
+                other.follow(first, copy)
+        if self.sync and others:
             first.set("synchronous_standby_names", "*")
             in_sync = "SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
             wait_until(lambda: first.ask(in_sync) == "t", "synchronous replication")
 
     def promote(self) -> None:
         """Make the replica the primary. The former one is killed first: two that take writes would be two queues."""
-        former = self.facts["primary"]
-        [other] = [name for name in self.postgres if name != former]
-        self.postgres[former].server.end(signal.SIGKILL)
-        self.promote_beside(other)
+        name = self._other()
+        self.postgres[self.facts["primary"]].server.end(signal.SIGKILL)
+        self._promote(name)
 
-    def promote_beside(self, name: str) -> None:
-        """Make this one the primary, whatever the other does: it must be gone, or read-only."""
+    def promote_beside(self) -> None:
+        """Make the replica the primary, whatever the other does: it must be read-only."""
+        self._promote(self._other())
+
+    def _other(self) -> str:
+        for name in self.postgres:
+            if name != self.facts["primary"]:
+                return name
+        raise Trouble("there is no replica to promote")
+
+    def _promote(self, name: str) -> None:
         chosen = self.postgres[name]
         if chosen.server.process is None:
             chosen.start()
@@ -87,6 +101,8 @@ class Replica(Kind):
 
 class Patroni(Kind):
     """Two or three servers, each kept by a Patroni, which agree by etcd on which one is the primary."""
+
+    sizes = (2, 3)
 
     def __init__(self, folder: Path, facts: dict) -> None:
         super().__init__(folder, facts)
@@ -146,18 +162,19 @@ class Patroni(Kind):
         return path
 
 
-class Pooled(Kind):
-    """One Postgres behind a PgBouncer in transaction mode."""
+class Pooled(Replica):
+    """A PgBouncer in transaction mode before one Postgres, or before the primary of two."""
 
-    nodes = 1
+    sizes = (1, 2)
 
     def __init__(self, folder: Path, facts: dict) -> None:
         super().__init__(folder, facts)
         self.pooler = Server(folder, "pgbouncer")
+        self._own_port = self.port + len(self.postgres)
 
     def ports(self) -> list[int]:
-        """That of Postgres, and that of PgBouncer."""
-        return [self.port, self.port + 1]
+        """Those of Postgres, and then that of PgBouncer."""
+        return [*super().ports(), self._own_port]
 
     def servers(self) -> list[Server]:
         """PgBouncer first."""
@@ -165,21 +182,25 @@ class Pooled(Kind):
 
     def start(self, copy: bool) -> None:
         """Postgres, then PgBouncer."""
-        [own] = self.postgres.values()
-        if not own.data.exists():
-            must_be_free(*self.ports())
-            own.make()
-        if own.server.process is None:
-            own.start()
+        super().start(copy)
         if self.pooler.process is None:
-            settings = self.folder / "pgbouncer.ini"
-            write(settings, _PGBOUNCER.format(port=self.port + 1, server=self.port, folder=self.folder))
-            self.pooler.launch("pgbouncer", str(settings))
-            wait_until(lambda: answers(self.port + 1), "the start of PgBouncer")
+            self.pooler.launch("pgbouncer", str(self._config()))
+            wait_until(lambda: answers(self._own_port), "the start of PgBouncer")
+
+    def _promote(self, name: str) -> None:
+        super()._promote(name)
+        self._config()
+        if self.pooler.process is not None:
+            self.pooler.process.send_signal(signal.SIGHUP)  # it reads its file anew, and leaves the former primary
+
+    def _config(self) -> Path:
+        path = self.folder / "pgbouncer.ini"
+        write(path, _PGBOUNCER.format(port=self._own_port, server=self.postgres[self.facts["primary"]].port))
+        return path
 
     def url(self) -> str:
         """PgBouncer's."""
-        return f"postgresql://postgres@127.0.0.1:{self.port + 1}/postgres"
+        return f"postgresql://postgres@127.0.0.1:{self._own_port}/postgres"
 
     def settings(self) -> str:
         """What PgBouncer asks for."""

@@ -66,6 +66,10 @@ class Postgres:
         except Trouble:
             return ""
 
+    def checkpoint(self) -> None:
+        """Have it write everything down, and wait for that. Raises `Trouble`."""
+        call("psql", "-XAtq", "-d", self.address("cluster"), "-c", "CHECKPOINT")
+
     def set(self, name: str, value: str) -> None:
         """Change a setting in the running server."""
         self.ask(f"ALTER SYSTEM SET {name} = '{value}'")
@@ -77,12 +81,17 @@ class Postgres:
             call("rm", "-rf", str(self.data))
             call("pg_basebackup", "-D", str(self.data), "-R", "-X", "stream", "-c", "fast", "-d", primary.address(self.name))
         self.start()
-        wait_until(lambda: primary.ask(_STREAMS.format(self.name)) == "t", f"replication from {primary.name} to {self.name}")
+        # Somebody who is on another branch of history is let in, too, and thrown out again and again: what counts is that it has
+        # what was written by now.
+        here = primary.ask("SELECT pg_current_wal_flush_lsn()")
+        wait_until(lambda: primary.ask(_HAS.format(self.name, here)) == "t", f"replication from {primary.name} to {self.name}")
 
     def _rewound(self, primary: Postgres) -> bool:
         if not (self.data / "PG_VERSION").exists():
             return False
         try:
+            # Until its first checkpoint a new primary's control file shows the old timeline: pg_rewind sees nothing to do.
+            primary.checkpoint()
             call("pg_rewind", "-D", str(self.data), "-R", f"--source-server={primary.address(self.name)}")
         except Trouble as trouble:
             print(f"{self.name} is copied anew: {trouble}")
@@ -98,4 +107,4 @@ class Postgres:
         self.server.end(signal.SIGINT)
 
 
-_STREAMS = "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '{}' AND state = 'streaming'"
+_HAS = "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '{}' AND state = 'streaming' AND replay_lsn >= '{}'"

@@ -7,13 +7,16 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from backends import InheritedConnection, NewJob, Queue, Watch, open_engine, watch
+from backends import DatabaseUnavailable, InheritedConnection, NewJob, Queue, Watch, open_engine, watch
 from tests.backends.scene import insert_raw, running
+from tests.postgres import PrivatePostgres
 from tests.support import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +86,24 @@ def test_what_was_not_committed_gives_no_hint(hints: Watch, engine: Engine) -> N
 def test_another_databases_news_are_not_heard(hints: Watch, two_queues: tuple[Queue, Queue]) -> None:
     two_queues[1].enqueue([NewJob("quick", 1)])
     assert hints.poll() == 0
+
+
+def test_a_watch_leaves_a_server_that_takes_no_more_writes() -> None:
+    server = PrivatePostgres().start()
+    seconds = count(step=1.0)
+    engine = open_engine(server.url())
+    try:
+        watching = watch(engine, clock=lambda: next(seconds))
+        assert [watching.poll() for _ in range(30)] == [0] * 30
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            connection.execute("SELECT pg_reload_conf()")
+        with pytest.raises(DatabaseUnavailable, match="takes no more writes"):
+            eventually(lambda: watching.poll() < 0)
+        watching.close()
+    finally:
+        engine.dispose()
+        server.remove()
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)

@@ -18,6 +18,7 @@ from backends import DatabaseUnavailable, Queue, open_engine, upgrade
 from tests.postgres import PrivatePostgres
 from tests.supervisor.scene import ROOT, Scene, signal_all
 from tests.support import eventually
+from workers import boot_time
 
 from . import witness
 from .checker import Evidence, gather
@@ -120,6 +121,7 @@ class World:
         self.queue = Queue(self.engine)
         self.scenes = [self._scene(name, workers) for name in ("one", "two", "three")[:supervisors]]
         self._clients: list[subprocess.Popen[bytes]] = []
+        self.drained_in = 0.0
 
     def _scene(self, name: str, workers: int) -> Scene:
         settings = {"logging": {"level": "INFO", "format": "json"}, "job_types": JOB_TYPES}
@@ -158,7 +160,9 @@ class World:
             client.wait(30)
 
     def drain(self, within: float = 120.0) -> None:
-        """Wait until every job is over; it is the checker who says so when that never happens."""
+        """Wait until every job is over, and keep how long that took; it is the checker who says so when that never happens."""
+        began = boot_time()
+
         def nothing_is_left() -> bool:
             with contextlib.suppress(DatabaseUnavailable):
                 self.queue.fold_counts()
@@ -168,6 +172,7 @@ class World:
 
         with contextlib.suppress(AssertionError):
             eventually(nothing_is_left, within, every=0.2)
+        self.drained_in = boot_time() - began
 
     def evidence(self) -> Evidence:
         """What there is to check."""

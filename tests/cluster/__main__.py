@@ -1,7 +1,9 @@
 """`python -m tests.cluster --kind replica|patroni|pgbouncer --sync on|off --rounds N --seed S`: lose primaries, then check.
 
-Exits with 1 when a promise was broken, and leaves the folder with all logs and histories then. With `--sync off`, what was
-acknowledged after the last moment known to be replicated may be missing: it is counted.
+`--kind pgbouncer` has faults done to PgBouncer and to the one server behind it; with `--nodes 2` it loses primaries behind it.
+Exits with 1 when a promise was broken, and leaves the folder with all logs and histories then, those of the servers and what
+they waited for included. With `--sync off`, what was acknowledged after the last moment known to be replicated may be missing:
+it is counted.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from random import Random
 
 from tests.chaos.checker import Evidence, Violation, check
 from tests.chaos.faults import DEEDS, ON_POSTGRES, Fault
-from tests.chaos.forgetting import Losses, forgive
+from tests.chaos.forgetting import forgive, missing
 from tests.chaos.soak import CLIENTS, soak
 from tests.chaos.world import World
 
+from .autopsy import keep
 from .clusters import Cluster, Pooled
 from .failovers import WAYS, Failover, Marks, fail_over
 
@@ -35,10 +38,13 @@ def main() -> int:
     """Break, check, report."""
     asked = _arguments()
     folder = Path(tempfile.mkdtemp(prefix="jobqueue-cluster-", dir="/tmp"))
-    violations = _with_pooler(asked, folder) if asked.kind == "pgbouncer" else _with_replicas(asked, folder)
+    print(f"all logs and histories: {folder}", flush=True)
+    behind_a_pooler = asked.kind == "pgbouncer" and asked.nodes != 2
+    violations, counts = _with_pooler(asked, folder) if behind_a_pooler else _with_replicas(asked, folder)
     for violation in violations:
         print(violation)
-    print(f"{len(violations)} violations" + (f"; all logs and histories are in {folder}" if violations else ""))
+    print(f"{asked.kind}, {asked.nodes or 'usual'} nodes, synchronous {asked.sync}, seed {asked.seed}: {counts},"
+          f" {len(violations)} violations")
     if not violations:
         shutil.rmtree(folder)
     return 1 if violations else 0
@@ -48,18 +54,18 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__.splitlines()[0])
     parser.add_argument("--kind", choices=("replica", "patroni", "pgbouncer"), default="replica")
     parser.add_argument("--sync", choices=("on", "off"), default="on")
-    parser.add_argument("--nodes", type=int, choices=(2, 3), help="Patroni's servers; 2 unless given")
+    parser.add_argument("--nodes", type=int, choices=(1, 2, 3), help="servers of Postgres, as in deploy/cluster")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="one way to lose the primary")
     return parser.parse_args()
 
 
-def _with_replicas(asked: argparse.Namespace, folder: Path) -> list[Violation]:
+def _with_replicas(asked: argparse.Namespace, folder: Path) -> tuple[list[Violation], str]:
     random = Random(asked.seed)
     cluster = Cluster(asked.kind, asked.sync == "on", random, asked.nodes)
     world = World(folder, cluster, random)
-    marks = Marks(cluster.url)
+    marks = Marks(cluster.url, cluster.pooler)
     try:
         failovers = _lose_primaries(world, cluster, asked, random)
         marks.close()
@@ -68,11 +74,25 @@ def _with_replicas(asked: argparse.Namespace, folder: Path) -> list[Violation]:
         world.drain()
         evidence = world.evidence()
     finally:
+        keep(cluster, folder / "servers")
         world.close()
-    windows = [each.window for each in failovers] if asked.sync == "off" else []
-    known, losses = forgive(evidence, windows)
-    _report(asked, failovers, evidence, losses)
-    return [*(Violation("G13", f"supervisor {name} ended") for name in ended), *check(known)]
+    known, losses = forgive(evidence, [each.window for each in failovers] if asked.sync == "off" else [])
+    for how in sorted({each.how for each in failovers}):
+        _say(f"  {how}: first claim on the new primary", [each.recovery for each in failovers if each.how == how])
+    _say("  all: first claim on the new primary", [each.recovery for each in failovers])
+    if asked.sync == "off":
+        _say("  what might be lost, before the primary's end", [each.window.last - each.window.since for each in failovers])
+        print(f"  {losses}")
+    violations = [*(Violation("G13", f"supervisor {name} ended") for name in ended), *check(known)]
+    return violations, f"{len(failovers)} fail-overs, {_counts(evidence, world.drained_in)}"
+
+
+def _counts(evidence: Evidence, drained_in: float) -> str:
+    acknowledged = sum(event.op == "enqueue" and event.what == "ok" for event in evidence.history)
+    runs = sum(event.op == "run" and event.what == "started" for event in evidence.history)
+    states = ", ".join(f"{number} {status}" for status, number in sorted(Counter(row.status for row in evidence.rows).items()))
+    return (f"{acknowledged} acknowledged jobs, {len(missing(evidence))} of them lost, {runs} runs, at the end {states},"
+            f" drained {drained_in:.1f} s after the load")
 
 
 def _lose_primaries(world: World, cluster: Cluster, asked: argparse.Namespace, random: Random) -> list[Failover]:
@@ -90,24 +110,11 @@ def _lose_primaries(world: World, cluster: Cluster, asked: argparse.Namespace, r
     return failovers
 
 
-def _report(asked: argparse.Namespace, failovers: list[Failover], evidence: Evidence, losses: Losses) -> None:
-    acknowledged = sum(event.op == "enqueue" and event.what == "ok" for event in evidence.history)
-    runs = sum(event.op == "run" and event.what == "started" for event in evidence.history)
-    print(f"{asked.kind}, synchronous {asked.sync}, seed {asked.seed}: {len(failovers)} rounds, {acknowledged} acknowledged jobs,"
-          f" {runs} runs; at the end {dict(Counter(row.status for row in evidence.rows))}")
-    for how in sorted({each.how for each in failovers}):
-        _say(f"  {how}: first claim on the new primary", [each.recovery for each in failovers if each.how == how])
-    _say("  all: first claim on the new primary", [each.recovery for each in failovers])
-    if asked.sync == "off":
-        _say("  windows in which something may be lost", [each.window.until - each.window.since for each in failovers])
-        print(f"  {losses}")
-
-
 def _say(what: str, seconds: list[float]) -> None:
     print(f"{what}: n {len(seconds)}, median {statistics.median(seconds):.1f} s, max {max(seconds):.1f} s")
 
 
-def _with_pooler(asked: argparse.Namespace, folder: Path) -> list[Violation]:
+def _with_pooler(asked: argparse.Namespace, folder: Path) -> tuple[list[Violation], str]:
     random = Random(asked.seed)
     database = Pooled(random)
     DEEDS["pooler is killed"] = lambda world, fault: database.kill_pooler(fault.lasts) or True
@@ -117,12 +124,10 @@ def _with_pooler(asked: argparse.Namespace, folder: Path) -> list[Violation]:
         done = soak(world, _plan(asked.rounds, random))
         evidence = world.evidence()
     finally:
+        keep(database.cluster, folder / "servers")
         world.close()
-    acknowledged = sum(event.op == "enqueue" and event.what == "ok" for event in evidence.history)
-    print(f"{asked.kind}, seed {asked.seed}: {sum(done.values())} faults, {acknowledged} acknowledged jobs;"
-          f" at the end {dict(Counter(row.status for row in evidence.rows))}")
     print("  faults: " + ", ".join(f"{what} {times}" for what, times in sorted(done.items())))
-    return check(evidence)
+    return check(evidence), f"{sum(done.values())} faults, {_counts(evidence, world.drained_in)}"
 
 
 def _plan(rounds: int, random: Random) -> list[Fault]:

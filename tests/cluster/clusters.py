@@ -35,6 +35,10 @@ class Cluster(Database):
         self.port = _free_ports(random)
         self.run("start", kind, "--port", str(self.port), "--sync", "on" if sync else "off", *more)
         self.url = self.own_url = str(self.status()["url"])
+        if kind == "pgbouncer":
+            self.pooler = "transaction"
+            hosts = ",".join(f"127.0.0.1:{self.port + number}" for number in range(nodes or 1))
+            self.own_url = f"postgresql://postgres@{hosts}/postgres"
 
     def run(self, *arguments: str) -> str:
         """One command of the scripts."""
@@ -64,6 +68,11 @@ class Cluster(Database):
         signal_all(tree, signal.SIGKILL)
         psutil.wait_procs(tree, 5)
 
+    @property
+    def names(self) -> list[str]:
+        """The servers of Postgres that run."""
+        return [name for name in ("a", "b", "c") if name in self.status()["pids"]]
+
     def port_of(self, name: str) -> int:
         """Where a server of Postgres listens."""
         return self.port + ord(name) - ord("a")
@@ -79,7 +88,7 @@ class Cluster(Database):
             return None
 
     def close(self) -> None:
-        """End all of it, and leave nothing behind."""
+        """End all of it, and leave no process and no file behind."""
         for server in self.tree(*self.status()["pids"]):
             with contextlib.suppress(psutil.Error):
                 server.send_signal(signal.SIGCONT)
@@ -94,7 +103,7 @@ class Pooled(Server):
     def __init__(self, random: Random) -> None:
         self.cluster = Cluster("pgbouncer", sync=True, random=random)
         self.proxy = Proxy(self.cluster.port + 1)
-        self.own_url = f"postgresql://postgres@127.0.0.1:{self.cluster.port}/postgres"
+        self.own_url = self.cluster.own_url
         self.url = f"postgresql://postgres@127.0.0.1:{self.proxy.port}/postgres"
 
     def take_away(self, how: str) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import text
 
@@ -26,6 +27,10 @@ MARK_EVERY = 0.02
 """Seconds between two marks."""
 
 
+NOTED_WITHIN = 0.5
+"""Seconds that a client may need to write down an answer that it has, while all processes of the machine compete for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failover:
     """One loss of a primary: how, from when to when, and how long it took until a job was claimed on the new one."""
@@ -35,11 +40,19 @@ class Failover:
     recovery: float
 
 
+class Loss(NamedTuple):
+    """When a primary was lost, in seconds of the wall clock: claims after `gone` are on the new one, and the former
+    acknowledged nothing after `silent`."""
+
+    gone: float
+    silent: float
+
+
 class Marks:
     """Rows that say when they were asked for: all that was acknowledged before a mark that survived has survived, too."""
 
-    def __init__(self, url: str) -> None:
-        self._engine = open_engine(url, connect_timeout=2, statement_timeout=2)
+    def __init__(self, url: str, pooler: str) -> None:
+        self._engine = open_engine(url, connect_timeout=2, statement_timeout=2, pooler=pooler)
         with self._engine.begin() as connection:
             connection.execute(text("CREATE TABLE witness_marks (at DOUBLE PRECISION NOT NULL)"))
         self._over = threading.Event()
@@ -64,99 +77,117 @@ class Marks:
 
 def fail_over(world: World, cluster: Cluster, how: str) -> Failover:
     """Lose the primary in this way, wait until the new one serves, and make the cluster whole again."""
-    names = [chr(ord("a") + number) for number in range(3)][: 3 if cluster.ask("c", "SELECT 1") else 2]
     former = cluster.status()["primary"]
-    others = [name for name in names if name != former]
+    others = [name for name in cluster.names if name != former]
     hit = time.time()
-    done = WAYS[cluster.kind][how](cluster, former, others)
+    loss = WAYS[cluster.kind][how](cluster, former, others)
     promoted = eventually(lambda: next((name for name in others if cluster.ask(name, _IS_PRIMARY)), None), within=60)
     until = boot_time()
-    since = cluster.ask(promoted, f"SELECT max(at) FROM witness_marks WHERE at < {boot_time() - (time.time() - hit)}")
-    claimed = f"SELECT min(at) FROM witness_changes WHERE became = 'running' AND was = 'pending' AND at > {done}"
+    since = cluster.ask(promoted, f"SELECT max(at) FROM witness_marks WHERE at < {_by_boot_time(hit)}")
+    claimed = f"SELECT min(at) FROM witness_changes WHERE became = 'running' AND was = 'pending' AND at > {loss.gone}"
     first = eventually(lambda: cluster.ask(promoted, claimed), within=60)
-    if cluster.kind == "patroni":
-        signal_all(cluster.tree(*cluster.status()["pids"]), signal.SIGCONT)
     cluster.run("start", *(["--copy"] if int(until) % 2 else []))
-    return Failover(how, Window(since or 0.0, until), first - hit)
+    window = Window(since or 0.0, min(until, _by_boot_time(loss.silent) + NOTED_WITHIN), until)
+    return Failover(how, window, first - hit)
+
+
+def _by_boot_time(wall_clock: float) -> float:
+    return boot_time() - (time.time() - wall_clock)
 
 
 _IS_PRIMARY = "SELECT true WHERE NOT pg_is_in_recovery()"
 
-Way = Callable[[Cluster, str, list[str]], float]
-"""Loses the primary; returns after which moment of the wall clock a claim is one on the new primary."""
+Way = Callable[[Cluster, str, list[str]], Loss]
+"""Loses the primary."""
 
 
-def _killed(cluster: Cluster, former: str, others: list[str]) -> float:
+def _now() -> Loss:
+    return Loss(time.time(), time.time())
+
+
+def _killed(cluster: Cluster, former: str, others: list[str]) -> Loss:
     """The primary, with all its processes."""
     cluster.kill(former)
-    gone = time.time()
+    gone = _now()
     cluster.run("promote")
     return gone
 
 
-def _frozen(cluster: Cluster, former: str, others: list[str]) -> float:
+def _frozen(cluster: Cluster, former: str, others: list[str]) -> Loss:
     """The primary stands still, its kernel goes on; the promotion kills it."""
     signal_all(cluster.tree(former), signal.SIGSTOP)
-    gone = time.time()
+    gone = _now()
     time.sleep(LONG)
     cluster.run("promote")
     return gone
 
 
-def _read_only(cluster: Cluster, former: str, others: list[str]) -> float:
+def _read_only(cluster: Cluster, former: str, others: list[str]) -> Loss:
     """The primary goes on and answers, but takes no more writes; nobody is disconnected."""
     cluster.ask(former, "ALTER SYSTEM SET default_transaction_read_only = on")
     cluster.ask(former, "SELECT pg_reload_conf()")
     time.sleep(1)
     here = cluster.ask(former, "SELECT pg_current_wal_lsn()")
     eventually(lambda: cluster.ask(others[0], f"SELECT pg_last_wal_replay_lsn() >= '{here}'"), within=30)
-    gone = time.time()
+    gone = _now()
     cluster.run("promote", "--beside")
     time.sleep(LONG / 2)
     cluster.kill(former)
     return gone
 
 
-def _alone(cluster: Cluster, former: str, others: list[str]) -> float:
+def _alone(cluster: Cluster, former: str, others: list[str]) -> Loss:
     """The replica is lost; then the primary, which had gone on for a while; the replica comes back and is promoted."""
     cluster.kill(*others)
     time.sleep(LONG)
     cluster.kill(former)
-    gone = time.time()
+    gone = _now()
     cluster.run("promote")
     return gone
 
 
-def _node_killed(cluster: Cluster, former: str, others: list[str]) -> float:
+def _node_killed(cluster: Cluster, former: str, others: list[str]) -> Loss:
     """The primary and its Patroni."""
     cluster.kill(f"patroni-{former}", former)
-    return time.time()
+    return _now()
 
 
-def _server_killed(cluster: Cluster, former: str, others: list[str]) -> float:
+def _server_killed(cluster: Cluster, former: str, others: list[str]) -> Loss:
     """The primary; its Patroni finds out."""
     cluster.kill(former)
-    return time.time()
+    return _now()
 
 
-def _node_frozen(cluster: Cluster, former: str, others: list[str]) -> float:
+def _node_frozen(cluster: Cluster, former: str, others: list[str]) -> Loss:
     """The primary and its Patroni stand still until another has its place, then both go on as if nothing had been."""
     tree = cluster.tree(f"patroni-{former}", former)
     signal_all(tree, signal.SIGSTOP)
-    gone = time.time()
+    gone = _now()
     eventually(lambda: any(cluster.ask(name, _IS_PRIMARY) for name in others), within=60)
     signal_all(tree, signal.SIGCONT)
-    return gone
+    # What is thawed together takes a moment to learn that it was replaced, and may answer until then: no more than that.
+    eventually(lambda: not cluster.ask(former, _IS_PRIMARY), within=30)
+    return Loss(gone.gone, time.time())
 
 
-def _switched(cluster: Cluster, former: str, others: list[str]) -> float:
+def _switched(cluster: Cluster, former: str, others: list[str]) -> Loss:
     """Patroni demotes the primary and promotes another."""
-    gone = time.time()
     cluster.run("promote")
-    return gone
+    promoted = eventually(lambda: next((name for name in others if cluster.ask(name, _IS_PRIMARY)), None), within=60)
+    gone = cluster.ask(promoted, _PROMOTED_AT)
+    return Loss(gone, gone)
 
+
+_PROMOTED_AT = (
+    "SELECT extract(epoch FROM max((pg_stat_file('pg_wal/' || name)).modification))::float"
+    " FROM pg_ls_dir('pg_wal') AS name WHERE name LIKE '%.history'"
+)
+
+
+_BY_HAND: dict[str, Way] = {"killed": _killed, "frozen": _frozen, "read-only": _read_only, "replica lost first": _alone}
 
 WAYS: dict[str, dict[str, Way]] = {
-    "replica": {"killed": _killed, "frozen": _frozen, "read-only": _read_only, "replica lost first": _alone},
+    "replica": _BY_HAND,
+    "pgbouncer": _BY_HAND,
     "patroni": {"node killed": _node_killed, "server killed": _server_killed, "frozen": _node_frozen, "switched": _switched},
 }
