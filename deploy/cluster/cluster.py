@@ -25,11 +25,12 @@ def main() -> int:
 
 
 def start(asked: argparse.Namespace) -> None:
-    """Make the cluster, or start again what of it does not run; then say how to use it."""
+    """Make the cluster, or start again what of it does not run; say how to use it. One that cannot be made leaves nothing."""
     facts = _facts(asked.folder)
     if facts and asked.kind not in (None, facts["kind"]):
         raise Trouble(f"{asked.folder} holds a cluster of kind {facts['kind']}: stop it first, or give another --folder")
-    if not facts:
+    new = not facts
+    if new:
         facts = {"kind": asked.kind or "replica", "port": asked.port, "sync": asked.sync == "on", "nodes": asked.nodes}
     kind = KINDS[facts["kind"]](asked.folder, facts)
     if not asked.folder.exists():
@@ -37,8 +38,14 @@ def start(asked: argparse.Namespace) -> None:
         make_folder(asked.folder)
     elif not (asked.folder / "cluster.json").exists():
         raise Trouble(f"{asked.folder} is there and holds no cluster: give another --folder, or remove it")
-    _keep(kind)  # before anything runs, so that `stop` can end what a start that failed leaves
-    kind.start(asked.copy)
+    _keep(kind)  # before anything runs, so that `stop` can end what an interrupted start leaves
+    try:
+        kind.start(asked.copy)
+    except Trouble:
+        if new:
+            _end(kind)
+            shutil.rmtree(asked.folder)
+        raise
     print(f"database_url: {kind.url()}")
     if kind.settings():
         print(kind.settings())
@@ -46,11 +53,14 @@ def start(asked: argparse.Namespace) -> None:
 
 def stop(asked: argparse.Namespace) -> None:
     """End all servers, and remove the folder unless it is to be kept."""
-    kind = _known(asked.folder)
-    for server in kind.servers():
-        server.end(signal.SIGTERM if server.name not in kind.postgres else signal.SIGINT, within=30)
+    _end(_known(asked.folder))
     if not asked.keep:
         shutil.rmtree(asked.folder)
+
+
+def _end(kind: Kind) -> None:
+    for server in kind.servers():
+        server.end(signal.SIGTERM if server.name not in kind.postgres else signal.SIGINT, within=30)
 
 
 def status(asked: argparse.Namespace) -> None:

