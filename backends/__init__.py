@@ -100,6 +100,7 @@ from .tables import (
 )
 from .takeover import migrate, migrate_sql
 from .views import AttemptView, JobView
+from .waiting import tell_of_waiting
 from .wakeups import Watch, watch
 
 if TYPE_CHECKING:
@@ -237,6 +238,7 @@ __all__ = [
     "sqlite_file",
     "stale_leases",
     "store_secret",
+    "tell_of_waiting",
     "unindex_files",
     "unindexed_files",
     "upgrade",

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from .column_types import EARLIEST, LATEST, within_reach
 from .connections import BadDatabaseUrl, refuse_inherited, remember
 from .job import DatabaseUnavailable
+from .waiting import waits
 
 RV = TypeVar("RV")
 
@@ -61,15 +62,37 @@ class BoundedConnection(psycopg.Connection[Any]):
         refuse_inherited(self._opened_by)
         if timeout is not None:
             return super().wait(gen, interval, timeout)
+        waits(True)
         try:
             answer = super().wait(gen, interval, self.deadline)
         except errors._WaitTimeout:
             self.pgconn.finish()
             raise psycopg.OperationalError(f"no answer from the server within {self.deadline:g} s") from None
+        finally:
+            waits(False)
         if self._unreplicated:
             self._unreplicated = False
             raise psycopg.OperationalError("committed here, but perhaps on no synchronous replica: the wait for it was cancelled")
         return answer
+
+    @classmethod
+    def _connect_gen(cls, *arguments: Any, **keywords: Any) -> Any:
+        # psycopg's own way to connect to one of several hosts; the only place where each of its answers can be seen.
+        connecting = super()._connect_gen(*arguments, **keywords)
+        waits(True)
+        try:
+            asked = next(connecting)
+            while True:
+                ready = yield asked
+                if ready:
+                    waits(False)
+                    waits(True)
+                asked = connecting.send(ready)
+        except StopIteration as end:
+            return end.value
+        finally:
+            connecting.close()
+            waits(False)
 
     def rollback(self) -> None:
         """Roll back; in a forked child do nothing, for the transaction is the parent's."""

@@ -7,7 +7,7 @@ full; nothing is known to be wrong with the request then, and it may be repeated
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple, TypeVar
@@ -106,9 +106,7 @@ class Queue:
         insertion = Insertion(jobs)
         if connection is not None:
             return insertion.insert(connection)
-        if self._one_writer or not insertion.in_one_statement:
-            return self._write(insertion.insert)
-        with as_unavailable(), self._autocommit.connect() as own:  # one statement needs no BEGIN and no COMMIT of its own
+        with as_unavailable(), self._in_one_trip() if insertion.in_one_statement else self.engine.begin() as own:
             return insertion.insert(own)
 
     def enqueue_once(self, new: NewJob, connection: Connection) -> Enqueued:
@@ -233,7 +231,8 @@ class Queue:
         if not tags:
             return []
         parameters = {"tags": statements.listed(tags, self._one_writer), **self._boot()}
-        rows = self._write(lambda connection: connection.execute(_RENEW, parameters).all())
+        with as_unavailable(), self._in_one_trip() as connection:
+            rows = connection.execute(_RENEW, parameters).all()
         return [Renewed(row.locked_by, row.id, row.lease, bool(row.cancel_requested)) for row in rows]
 
     def held(self, tags: Sequence[str]) -> set[str]:
@@ -446,6 +445,10 @@ class Queue:
     def _write(self, work: Callable[[Connection], Answer]) -> Answer:
         with as_unavailable(), self.engine.begin() as connection:
             return work(connection)
+
+    def _in_one_trip(self) -> AbstractContextManager[Connection]:
+        """For one statement, which on Postgres needs no BEGIN and no COMMIT of its own: it is one round trip, not three."""
+        return self.engine.begin() if self._one_writer else self._autocommit.connect()
 
     def read(self, work: Callable[[Connection], Answer]) -> Answer:
         """Run a reading function in a transaction that takes no write lock."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from backends import Death, Queue, Settled, SupervisorReport, checkpoint, open_engine
+from backends import Death, Queue, Settled, SupervisorReport, checkpoint, open_engine, tell_of_waiting
 from config import Settings
 from workers import Board, ClaimState, boot_time
 
@@ -108,10 +108,11 @@ class Maintenance:
         self._release = Chore(self._release_outstanding, heartbeat, wanted=lambda: bool(self._outstanding))
         self._prune = Chore(self._prune_a_batch, PRUNE_EVERY, boot_time() + PRUNE_EVERY * random.random())
         self._old_secrets = Chore(self._take_old_secrets, PRUNE_EVERY)
+        self._bury = Chore(self._reclaim_the_dead, 0.0, wanted=lambda: bool(self._deaths))
         self._fold = Chore(self._fold_counts, TIDY_EVERY, wanted=lambda: self._folding or self._lookout.is_busy())
         self._chores = [
             Chore(self._make_known, NEVER),
-            Chore(self._reclaim_the_dead, 0.0, wanted=lambda: bool(self._deaths)),
+            self._bury,
             self._release,
             self._admit,
             Chore(self._reclaim_expired, heartbeat),
@@ -125,16 +126,22 @@ class Maintenance:
 
     def run(self) -> int:
         """Serve until told to leave or left alone."""
+        # Each answer is a sign of life: how long a chore takes is up to the network, how long an answer may take is not.
+        tell_of_waiting(lambda waits: None if waits else self._beat())
         while True:
-            self._beat()
-            self._hear()
+            self._attend()
             if self._channel.closed:
                 return self._end_with_the_supervisor()
             if self._order:
                 return self._leave()
-            self._look()
             self._do_what_is_due()
             self._wait()
+
+    def _attend(self) -> None:
+        """What must not wait until all that is due was done."""
+        self._beat()
+        self._hear()
+        self._look()
 
     def _beat(self) -> None:
         self._tick += 1
@@ -169,19 +176,27 @@ class Maintenance:
     # Chores
 
     def _do_what_is_due(self) -> None:
-        """Do each chore whose time has come, with a sign of life after each; none while the database is away."""
+        """Do each chore whose time has come, and between them what others wait for; none while the database is away."""
         for chore in self._chores:
-            now = boot_time()
-            if now < self._outages.ask_again_at:
-                return
-            if now >= chore.due_at and chore.wanted():
-                self._do(chore, now)
+            for each in (self._bury, self._release, chore):
+                if self._is_told_to_end or not self._do_if_due(each):
+                    return
 
-    def _do(self, chore: Chore, now: float) -> None:
-        chore.due_at = now + chore.every
-        if not self._outages.ask(chore.do):
-            chore.due_at = 0.0
-        self._beat()
+    @property
+    def _is_told_to_end(self) -> bool:
+        return bool(self._order) or self._channel.closed
+
+    def _do_if_due(self, chore: Chore) -> bool:
+        """False when the database is away."""
+        now = boot_time()
+        if now < self._outages.ask_again_at:
+            return False
+        if now >= chore.due_at and chore.wanted():
+            chore.due_at = now + chore.every
+            if not self._outages.ask(chore.do):
+                chore.due_at = 0.0
+            self._attend()
+        return True
 
     def _make_known(self) -> None:
         self._queue.register(plan.facts_of(self._settings), self._identity.id, self._settings.lock_timeout)

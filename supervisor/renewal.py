@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from backends import Queue, Renewed, Sums
+from backends import Queue, Renewed, Sums, tell_of_waiting
 from workers import Activity, Board, CancelRequest, Claim, ClaimState, Phase, Renewal, Slot, boot_time
 
 from .limits import Limits
@@ -43,15 +43,19 @@ class RenewalThread(threading.Thread):
 
     def run(self) -> None:
         """Renew until told to stop."""
+        tell_of_waiting(lambda waits: None if waits else self._beat())
         renew_at = 0.0
         while not self._over.wait(max(0.0, min(BEAT, self._limits.patience / 4, renew_at - boot_time()))):
-            self._tick += 1
-            self._board.beat("renewal", self._tick)
+            self._beat()
             began = boot_time()
             if began >= renew_at:
                 if held := self._collect(began):
                     self._outages.ask(lambda held=held: self._renew(held))  # type: ignore[misc]
                 renew_at = self._outages.ask_again_at or began + self._limits.heartbeat_interval
+
+    def _beat(self) -> None:
+        self._tick += 1
+        self._board.beat("renewal", self._tick)
 
     def stop(self) -> None:
         """Let the thread end; it takes at most one database call."""

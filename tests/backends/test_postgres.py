@@ -6,6 +6,8 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import text
 
-from backends import BadDatabaseUrl, DatabaseUnavailable, check, open_engine, upgrade
+from backends import BadDatabaseUrl, DatabaseUnavailable, check, open_engine, tell_of_waiting, upgrade
 from backends.postgres import Listener, listen, masked
 from tests.postgres import PrivatePostgres
 from tests.support import eventually
@@ -173,3 +175,34 @@ def test_a_transaction_pooler_is_enough_for_a_migration_and_a_transaction(pooled
         assert connection.execute(text("SELECT count(*) FROM indexing_jobs")).scalar() == 8
     assert listen(engine, "jobqueue") is None
     engine.dispose()
+
+
+def test_a_thread_hears_of_each_host_that_it_tries_and_of_each_answer_and_others_hear_nothing(database_url: str) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))
+    before_ours = f"@127.0.0.1:{silent.getsockname()[1]},127.0.0.1:1,"
+    engine = open_engine(database_url.replace("@", before_ours, 1), connect_timeout=2)
+    began = time.monotonic()
+    told: list[tuple[float, bool]] = []
+    asked: list[bool] = []
+
+    def connect_and_ask() -> None:
+        tell_of_waiting(lambda waits: told.append((time.monotonic() - began, waits)))
+        with engine.connect() as connection:
+            connecting = len(told)
+            connection.execute(text("SELECT 1"))
+            asked.extend(waits for _, waits in told[connecting:])
+
+    asking = threading.Thread(target=connect_and_ask)
+    asking.start()
+    asking.join(20)
+    assert asked == [True, False], "one statement, sent and answered"
+    after = [waits for at, waits in told if at > 1.5]
+    assert told[0][1], "the silent host was waited for untold"
+    assert after[:4] == [False, True, False, True], "its end, the closed host's, and the next one's beginning were not told"
+    assert not told[-1][1]
+    number = len(told)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    assert len(told) == number
+    engine.dispose()
+    silent.close()
