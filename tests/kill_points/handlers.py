@@ -18,8 +18,8 @@ HISTORIES = "KILL_POINTS_HISTORIES"
 DRAINS = "KILL_POINTS_DRAIN"
 """Set where a handler may tell its own worker to leave."""
 
-AWHILE = 0.5
-"""Seconds after which a job runs again: too many to be seen again by a worker that is soon over."""
+AWHILE, SOON = 600.0, 0.5
+"""Seconds after which a job runs again: on the path so many that no slow walk sees it, in the drain few."""
 
 TOKEN = "ya29.not-to-be-found-anywhere"
 
@@ -69,6 +69,6 @@ _DEEDS: dict[str, Callable[[JobContext], None]] = {
 }
 
 _ENDS: dict[str, Callable[[], Exception]] = {
-    "failed": lambda: ValueError("as planned"), "snoozed": lambda: RetryLater(AWHILE), "given up": lambda: GiveUp("as planned"),
-    "cancelled": Cancel,
+    "failed": lambda: ValueError("as planned"), "snoozed": lambda: RetryLater(AWHILE if DRAINS in os.environ else SOON),
+    "given up": lambda: GiveUp("as planned"), "cancelled": Cancel,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -32,6 +33,9 @@ from .worker_path import prepare_for_worker, work
 
 LONGEST_WALK, LONGEST_DRAIN = 60.0, 60.0
 """Seconds."""
+
+LONG_AGO = "'2020-01-01 00:00:00.000000+00:00'"
+PR_SET_PDEATHSIG = 1
 
 Killer = Callable[[int], None]
 """Called with the pid of the process on the path, before it begins."""
@@ -67,7 +71,7 @@ def attempt(databases: Databases, place: Place, path: str, point: Point | None, 
     verdict = Verdict(killed)
     if not killed and status:
         verdict.violations.append(f"the path ended with {status}: {(place.folder / 'walk.log').read_text()[-3000:]}")
-    _age_leases(place)
+    _let_time_pass(place)
     left = _drain(place)
     verdict.violations += left + _judge(databases, place)
     return verdict
@@ -97,7 +101,7 @@ def _go(databases: Databases, place: Place, path: str, point: Point | None, read
 
 
 def _fork(log: Path, main: Callable[[], int]) -> int:
-    """Run `main` in a child that writes to `log`; returns its pid."""
+    """Run `main` in a child that writes to `log` and does not outlive this process; returns its pid."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -105,6 +109,7 @@ def _fork(log: Path, main: Callable[[], int]) -> int:
         return pid
     code = 70
     try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         os.setsid()
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for standard in (1, 2):
@@ -128,14 +133,13 @@ def _await(pid: int) -> int:
     return os.waitpid(pid, 0)[1]
 
 
-def _age_leases(place: Place) -> None:
-    """Let the lock timeout of what the dead one held be over, instead of waiting for that."""
+def _let_time_pass(place: Place) -> None:
+    """Let the lock timeout of what the dead one held be over, and the pause of what it put off, instead of waiting for that."""
     engine = open_engine(place.url)
     boot = ", locked_boot = NULL" if engine.dialect.name == "sqlite" else ""
     with engine.begin() as connection:
-        connection.execute(
-            text(f"UPDATE indexing_jobs SET locked_at = '2020-01-01 00:00:00.000000+00:00'{boot} WHERE status = 'running'")
-        )
+        connection.execute(text(f"UPDATE indexing_jobs SET locked_at = {LONG_AGO}{boot} WHERE status = 'running'"))
+        connection.execute(text(f"UPDATE indexing_jobs SET scheduled_at = {LONG_AGO} WHERE waits_for = 'time'"))
     engine.dispose()
 
 
