@@ -126,10 +126,21 @@ def _phase(sight: Sight, limits: Limits, now: float) -> Verdict | None:
         case Phase.IDLE if silent >= limits.patience + limits.poll_interval:
             return Verdict(Ground.SILENT, f"gave no sign of life for {silent:.1f} s while idle")
         case Phase.FENCED if waited >= limits.patience:
-            return _about_job(sight, Ground.FENCED, f"held a fenced transaction open for {waited:.1f} s")
+            return _transaction(sight, limits, waited, now)
         case Phase.DATABASE | Phase.SETTLING if waited >= limits.lock_timeout:
             return _about_job(sight, Ground.DATABASE, f"hung in a database call for {waited:.1f} s")
     return None
+
+
+def _transaction(sight: Sight, limits: Limits, waited: float, now: float) -> Verdict | None:
+    """The database is given its time for what was asked before the handler's was over; then it is to blame, not the handler."""
+    asked_at = sight.activity.asked_at
+    if not asked_at or asked_at >= sight.activity.since + limits.patience:
+        return _about_job(sight, Ground.FENCED, f"held a fenced transaction open for {waited:.1f} s")
+    silent = now - max(asked_at, sight.awake_since)
+    if silent < limits.patience or sight.stopped_since != NEVER:
+        return None  # a stopped worker does not hear the answer: it is judged for having been stopped
+    return _about_job(sight, Ground.DATABASE, f"had no answer of the database for {silent:.1f} s in a fenced transaction")
 
 
 def _in_handler(sight: Sight) -> bool:

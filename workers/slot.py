@@ -65,7 +65,10 @@ class ClaimState(IntEnum):
 
 
 class Activity(NamedTuple):
-    """Written by the worker. `job_id`, `lease` and `deadline` are 0 when there is none."""
+    """Written by the worker. `job_id`, `lease` and `deadline` are 0 when there is none.
+
+    `asked_at` is since when it has been waiting for the server's answer inside a fenced transaction, 0 when it does not.
+    """
 
     incarnation: int
     pid: int
@@ -75,6 +78,7 @@ class Activity(NamedTuple):
     lease: int
     deadline: float
     tick: int
+    asked_at: float = 0.0
 
 
 class Claim(NamedTuple):
@@ -163,7 +167,7 @@ class Record:
         return 0, b""
 
 
-_ACTIVITY = "QIBdqqdQ"
+_ACTIVITY = "QIBdqqdQd"
 _CLAIMS = "16sBd" * MOST_CLAIMS
 _RENEWALS = "16sdB" * MOST_CLAIMS
 _WISH = "BqqB"

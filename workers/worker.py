@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from setproctitle import setproctitle
 
-from backends import DatabaseUnavailable, Job, Kind, Outcome, Queue, RetryPolicy, open_engine
+from backends import DatabaseUnavailable, Job, Kind, Outcome, Queue, RetryPolicy, open_engine, tell_of_waiting
 
 from . import scrubbing
 from .batch import Batch, Finished, Helper, handed_back
@@ -68,6 +68,7 @@ class Worker:
         self._told_to_leave = False
         self._tick = 0
         self._current: tuple[int, int, float] = (0, 0, 0.0)
+        self._activity = slot.activity
         self._size = 1
         self._random = Random(settings.incarnation)
         self._handlers: dict[str, Handler] = {}
@@ -104,6 +105,7 @@ class Worker:
         engine = open_engine(self._settings.database_url, **self._settings.engine_options)
         self._queue = Queue(engine, self._settings.policies, self._random)
         self._tallies = Tallies(self._queue.record)
+        tell_of_waiting(self._waits)
 
     def _on_term(self, number: int, frame: object) -> None:
         self._told_to_leave = True
@@ -265,9 +267,15 @@ class Worker:
     def _enter(self, phase: Phase) -> None:
         self._tick += 1
         job_id, lease, deadline = self._current
-        self._slot.act(
-            Activity(self._settings.incarnation, os.getpid(), phase, boot_time(), job_id, lease, deadline, self._tick)
+        self._activity = Activity(
+            self._settings.incarnation, os.getpid(), phase, boot_time(), job_id, lease, deadline, self._tick
         )
+        self._slot.act(self._activity)
+
+    def _waits(self, is_waiting: bool) -> None:
+        """Inside a fenced transaction tell whose turn it is, so that the job is not charged for a server that is silent."""
+        if self._activity.phase is Phase.FENCED:
+            self._slot.act(self._activity._replace(asked_at=boot_time()) if is_waiting else self._activity)
 
     def _title(self, doing: str) -> None:
         setproctitle(f"jobqueue: worker {self._settings.process_id} [{doing}]")

@@ -15,7 +15,7 @@ from backends import Queue, Status, open_engine, upgrade
 from tests.chaos.checker import check
 from tests.chaos.world import World
 from tests.postgres import PrivatePostgres
-from tests.supervisor.scene import Scene
+from tests.supervisor.scene import Scene, attempts
 from tests.support import eventually
 
 from .load import (
@@ -62,6 +62,28 @@ def test_a_black_hole_in_any_direction_ends_what_runs_in_time_and_is_forgotten_w
             world.queue.cancel(job_id)
         with Load(world, every=0.02):
             all_claim_again(world, healed)
+    client.close()
+    expect_nothing_broken(world)
+
+
+def test_a_network_that_goes_black_inside_a_fenced_transaction_spends_no_retry(world: World) -> None:
+    [scene] = world.scenes
+    world.start()
+    proxy, client = server_of(world).proxy, Client(world)
+    job_id = client.add(effects=20_000)
+    becomes(world, job_id, Status.RUNNING)
+    eventually(lambda: last_signs(world, [job_id]))
+    proxy.hold_requests = proxy.hold_answers = True
+    overdue = scene.seen("worker.overdue", job_id=job_id)
+    proxy.heal()
+    eventually(lambda: attempts(scene, job_id))
+    [(became, reason)] = attempts(scene, job_id)
+    assert (overdue["cause"], became) == ("database", "interrupted")
+    assert "no answer of the database" in reason
+    job = world.queue.get(job_id)
+    assert job is not None
+    assert (job.retry_count, job.interruptions) == (0, 1)
+    world.queue.cancel(job_id)
     client.close()
     expect_nothing_broken(world)
 

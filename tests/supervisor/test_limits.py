@@ -75,6 +75,27 @@ def test_a_stopped_process_is_overdue_after_a_third_of_the_lock_timeout() -> Non
     assert grounds(stopped, 210.0) is Ground.STOPPED
 
 
+def fenced_and_asking(asked_at: float) -> Sight:
+    sight = seen(Phase.FENCED, job_id=7, lease=1)
+    return replace(sight, activity=sight.activity._replace(asked_at=asked_at))
+
+
+def test_a_server_that_does_not_answer_in_a_fenced_transaction_is_not_the_handlers_fault() -> None:
+    assert grounds(fenced_and_asking(108.0), 117.9) is None, "the server was not given its time"
+    assert grounds(fenced_and_asking(108.0), 118.0) is Ground.DATABASE
+    assert grounds(replace(fenced_and_asking(108.0), fenced_at=115.0), 115.0) is Ground.LEASE
+
+
+def test_a_handler_that_has_had_its_time_in_a_fenced_transaction_is_not_excused_by_asking_something_more() -> None:
+    assert grounds(fenced_and_asking(110.0), 110.1) is Ground.FENCED
+
+
+def test_a_worker_that_was_stopped_while_it_waited_for_an_answer_is_charged_for_having_been_stopped() -> None:
+    stopped = replace(fenced_and_asking(101.0), stopped_since=105.0)
+    assert grounds(stopped, 114.9) is None
+    assert grounds(stopped, 115.0) is Ground.STOPPED
+
+
 def test_what_happened_while_the_supervisor_itself_did_not_run_is_held_against_nobody() -> None:
     for phase in (Phase.STARTING, Phase.IDLE, Phase.DATABASE, Phase.FENCED):
         assert grounds(replace(seen(phase), awake_since=1000.0), 1001.0) is None
