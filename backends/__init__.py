@@ -14,6 +14,7 @@ from .auditing import record as record_audit
 from .backoff import RetryPolicy
 from .counters import recount
 from .dialects import insert_for
+from .durability import UnsafeCommits, refuse_unsafe_commits
 from .ending import Settled
 from .engine import BadDatabaseUrl, InheritedConnection, as_unavailable, is_unavailable, open_connections, open_engine
 from .extraction import secret_paths
@@ -180,6 +181,7 @@ __all__ = [
     "SupervisorReport",
     "SupervisorView",
     "Transaction",
+    "UnsafeCommits",
     "UnsafeFilesystem",
     "UnusableSession",
     "Watch",
@@ -228,6 +230,7 @@ __all__ = [
     "recount",
     "refuse_networked",
     "refuse_to_replace",
+    "refuse_unsafe_commits",
     "relabel_file",
     "rotate_secrets",
     "safe_for_wal",

@@ -9,7 +9,19 @@ import socket
 import psutil
 from sqlalchemy import Connection, Engine
 
-from backends import DatabaseUnavailable, NewJob, Queue, SupervisorView, check, check_keys, current, head, open_engine, upgrade
+from backends import (
+    DatabaseUnavailable,
+    NewJob,
+    Queue,
+    SupervisorView,
+    check,
+    check_keys,
+    current,
+    head,
+    open_engine,
+    refuse_unsafe_commits,
+    upgrade,
+)
 from config import Settings, mask
 from workers import boot_time
 
@@ -57,6 +69,7 @@ def _prepare(settings: Settings, supervisor_id: str, tell: Tell) -> str:
         upgrade(engine)
     check(engine)
     queue = Queue(engine, plan.policies_of(settings))
+    queue.read(refuse_unsafe_commits)
     queue.read(check_keys)
     queue.register(plan.facts_of(settings), supervisor_id, settings.lock_timeout)
     is_first = not any(_lives(each) for each in queue.supervisors(settings.lock_timeout))

@@ -11,6 +11,7 @@ from backends import (
     KeyProblem,
     LaneDisagreement,
     SchemaMismatch,
+    UnsafeCommits,
     UnsafeFilesystem,
 )
 
@@ -28,6 +29,8 @@ def refusal(error: Exception) -> tuple[str, int] | None:
             return "LANE-DISAGREEMENT", BAD_SETUP
         case UnsafeFilesystem():
             return "SQLITE-FILESYSTEM", BAD_SETUP
+        case UnsafeCommits():
+            return "PG-SYNCHRONOUS-COMMIT", BAD_SETUP
         case BadDatabaseUrl():
             return "DB-URL", BAD_SETUP
         case KeyProblem():

@@ -120,7 +120,7 @@ def postgres_durability(settings: Mapping[str, str]) -> Iterator[Finding]:
         if settings[name] == "off":
             what = f"{name} is off: a crash of the server can lose {can_lose}"
             fix = f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();"
-            yield Finding("database", finding, "warn" if can_lose == "jobs" else "fail", what, fix)
+            yield Finding("database", finding, "fail", what, fix)
         else:
             yield Finding("database", finding, "ok", f"{name} is {settings[name]}")
 

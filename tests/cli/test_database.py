@@ -7,7 +7,14 @@ import socket
 import pytest
 from sqlalchemy import Engine, text
 
-from backends import BadDatabaseUrl, InheritedConnection, LaneDisagreement, SchemaMismatch, UnsafeFilesystem
+from backends import (
+    BadDatabaseUrl,
+    InheritedConnection,
+    LaneDisagreement,
+    SchemaMismatch,
+    UnsafeCommits,
+    UnsafeFilesystem,
+)
 from supervisor.commands.errors import worded
 from supervisor.commands.problems import Problem
 from tests.cli.conftest import CONFIGURATION, Place
@@ -79,6 +86,7 @@ def test_each_thing_that_makes_a_database_unusable_has_its_id_and_its_remedy() -
         (BadDatabaseUrl("no options; set them elsewhere"), "DB-URL"),
         (InheritedConnection("used after a fork; open it in the child"), "INHERITED-CONNECTION"),
         (LaneDisagreement("job type a: two lanes; make the files agree"), "LANE-DISAGREEMENT"),
+        (UnsafeCommits("synchronous_commit is off for the role a; ALTER ROLE a"), "PG-SYNCHRONOUS-COMMIT"),
         (SchemaMismatch("schema is at 1. Back up"), "DB-SCHEMA"),
     ):
         problem = worded(error)

@@ -119,7 +119,7 @@ def test_sqlite_that_does_not_write_through_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "level"), [("fsync", "fail"), ("full_page_writes", "fail"), ("synchronous_commit", "warn")]
+    ("setting", "level"), [("fsync", "fail"), ("full_page_writes", "fail"), ("synchronous_commit", "fail")]
 )
 def test_a_server_that_may_lose_commits_is_said(setting: str, level: str) -> None:
     found = {each.id: each.level for each in checks.postgres_durability({**DURABLE, setting: "off"})}

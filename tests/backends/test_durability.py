@@ -1,0 +1,71 @@
+"""A Postgres server that acknowledges commits before they are on a disk is refused, wherever it was told to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from backends import Queue, UnsafeCommits, open_engine, refuse_unsafe_commits, upgrade
+from tests.postgres import PrivatePostgres
+from tests.supervisor.scene import Scene
+from tests.support import eventually
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PrivatePostgres]:
+    """A server whose settings may be changed."""
+    server = PrivatePostgres().start()
+    yield server
+    server.remove()
+
+
+def refusal_at(url: str) -> str:
+    """What is said; empty when the server is fine."""
+    engine = open_engine(url)
+    try:
+        Queue(engine).read(refuse_unsafe_commits)
+    except UnsafeCommits as error:
+        return str(error)
+    finally:
+        engine.dispose()
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("told", "where"),
+    [
+        ("ALTER SYSTEM", "for the whole server ("),
+        ("ALTER DATABASE postgres", "for the database postgres"),
+        ("ALTER ROLE postgres", "for the role postgres"),
+        ("ALTER ROLE postgres IN DATABASE postgres", "for the role postgres in the database postgres"),
+    ],
+)
+def test_the_place_where_commits_were_made_unsafe_is_named_with_a_cure_that_works(
+    server: PrivatePostgres, told: str, where: str
+) -> None:
+    url = server.url()
+    assert refusal_at(url) == ""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"{told} SET synchronous_commit = off")  # type: ignore[arg-type]
+        connection.execute("SELECT pg_reload_conf()")
+        said = eventually(lambda: refusal_at(url))
+        assert f"synchronous_commit is off {where}" in said
+        cure = said.partition("; ")[2].removesuffix(" then start again")
+        for statement in filter(None, cure.split(";")):
+            connection.execute(statement)  # type: ignore[arg-type]
+        eventually(lambda: not refusal_at(url))
+        connection.execute(f"{told} RESET synchronous_commit")  # type: ignore[arg-type]
+
+
+def test_a_supervisor_does_not_start_where_a_commit_that_returned_may_be_lost(server: PrivatePostgres, tmp_path: Path) -> None:
+    upgrade(open_engine(server.url()))
+    url = server.url()
+    scene = Scene(tmp_path, f"{url}{'&' if '?' in url else '?'}options=-csynchronous_commit%3Doff", workers=1)
+    scene.launch()
+    assert scene.exit_code(60) == 78
+    said = scene.log.read_text()
+    assert "synchronous_commit is off by the options of the connection" in said
+    scene.close()
