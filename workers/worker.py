@@ -22,7 +22,7 @@ from .batch import Batch, Finished, Helper, handed_back
 from .handlers import Handler, HandlerSpec, resolve
 from .ledger import Ledger
 from .live import LiveContext
-from .pace import next_size, to_keep
+from .pace import next_size, pause, to_keep
 from .slot import Activity, Order, Phase, Slot, boot_time
 from .tallies import Tallies
 from .verdicts import outcome_of, stopped
@@ -79,6 +79,7 @@ class Worker:
         self._batch: Batch | None = None
         self._admitting = True
         self._polls = 0
+        self._failures = 0
         # Asked once: a line a job, even one that is not written, costs as much as a short job.
         self._talkative = logging.getLogger("jobqueue.worker").isEnabledFor(logging.DEBUG)
 
@@ -127,12 +128,14 @@ class Worker:
         try:
             cycle = self._queue.settle_and_claim(self._ledger.tag, finished, tag, self._types, self._size, self._admitting)
         except DatabaseUnavailable as error:
+            self._failures += 1
             self._unavailable(error)
             self._ledger.in_doubt()
             if batch is not None:
                 batch.doubt(finished)
             self._settle_all(batch, finished)
             return None
+        self._failures = 0
         self._ledger.granted(bool(cycle.claimed))
         self._settled(batch, finished, cycle.lost)
         self._batch = self._hold(tag, cycle.claimed) if cycle.claimed else None
@@ -241,19 +244,35 @@ class Worker:
     # Rest and leave
 
     def _rest(self) -> None:
-        """Wait until somebody says there is work, or for about `poll_interval`."""
+        """Wait until somebody says there is work, or for about `poll_interval`; longer and longer while the database is away."""
+        if self._failures:
+            self._hold_off()
+            return
         self._enter(Phase.IDLE)
         self._title("idle")
         patience = self._settings.poll_interval * self._random.uniform(0.8, 1.2)
         ready, _, _ = select.select([self._wake, self._life, self._signalled], [], [], patience)
+        self._hear(ready)
+        # Maintenance admits each poll_interval; without its word most looks at an idle queue would cost three times as much.
+        self._polls += 1
+        self._admitting = self._wake in ready or self._polls % ADMIT_EVERY == 0
+
+    def _hold_off(self) -> None:
+        """Wait before the database is asked again, deaf to hints: not idle, so that they go to workers that have a connection."""
+        self._enter(Phase.DATABASE)
+        self._title("waits for the database")
+        over = boot_time() + pause(self._failures, self._settings.lock_timeout, self._random.random())
+        while (left := over - boot_time()) > 0 and not self._leaving():
+            ready, _, _ = select.select([self._life, self._signalled], [], [], left)
+            self._hear(ready)
+
+    def _hear(self, ready: list[int]) -> None:
+        """Read what these pipes say: that the supervisor is gone, or nothing but that it is time to look around."""
         if self._life in ready and not os.read(self._life, 1):
             self._told_to_leave = True
         for pipe in (self._wake, self._signalled):
             if pipe in ready:
                 os.read(pipe, 4096)
-        # Maintenance admits each poll_interval; without its word most looks at an idle queue would cost three times as much.
-        self._polls += 1
-        self._admitting = self._wake in ready or self._polls % ADMIT_EVERY == 0
 
     def _leave(self) -> None:
         """Settle what is finished and hand back what was not started."""

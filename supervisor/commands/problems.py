@@ -46,7 +46,7 @@ ERRORS = {
     "DB-SCHEMA": "The database's schema is older, newer or not ours.",
     "DB-LEGACY": "Another program's table `indexing_jobs` cannot be taken over as it is; each reason is named.",
     "SQLITE-FILESYSTEM": "The SQLite file lies on a network file system, where its locks do not hold.",
-    "PG-SYNCHRONOUS-COMMIT": "The PostgreSQL server acknowledges commits that a crash can lose; the message says where that was set.",
+    "PG-SYNCHRONOUS-COMMIT": "The PostgreSQL server acknowledges commits that a crash can lose; the message says who told it to.",
     "LANE-DISAGREEMENT": "A running supervisor gives a job type another lane than this file does.",
     "INHERITED-CONNECTION": "A connection that was open before a process was forked was used after it.",
     "NOT-RUNNING": "No supervisor runs in the run directory of this configuration.",

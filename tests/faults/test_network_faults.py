@@ -88,6 +88,25 @@ def test_a_network_that_goes_black_inside_a_fenced_transaction_spends_no_retry(w
     expect_nothing_broken(world)
 
 
+def test_workers_whose_connections_are_refused_ask_less_and_less_often_and_claim_again_in_time(world: World) -> None:
+    [scene] = world.scenes
+    scene.settings["lock_timeout"] = 30.0
+    world.start()
+    proxy = server_of(world).proxy
+    proxy.refusing = True
+    proxy.cut()
+    refused = eventually(lambda: scene.events("database.unavailable"))
+    passes(5.0)
+    for process_id in {str(each["process_id"]) for each in refused}:
+        asked = [each for each in scene.events("database.unavailable") if each["process_id"] == process_id]
+        assert len(asked) <= 6, "at a constant pace there would be twenty"  # after at least 0, 0.25, 0.75, 1.75, 3.75, 5.75 s
+    proxy.heal()
+    healed = time.time()
+    with Load(world, every=0.02):
+        all_claim_again(world, healed)
+    expect_nothing_broken(world)
+
+
 # N2
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.jobs import a_job
-from workers.pace import MOST_AT_ONCE, WORK_PER_CLAIM, next_size, to_keep
+from workers.pace import LONGEST_PAUSE, MOST_AT_ONCE, WORK_PER_CLAIM, next_size, pause, to_keep
 
 
 def test_short_jobs_are_claimed_in_ever_larger_batches_up_to_the_most() -> None:
@@ -49,3 +49,10 @@ def test_a_job_with_a_lane_or_a_past_is_held_alone() -> None:
         assert to_keep([each]) == 1
         assert to_keep([each, a_job(2)]) == 1
         assert to_keep([a_job(2), a_job(3), each, a_job(4)]) == 2
+
+
+def test_a_database_that_is_away_is_asked_later_and_later_up_to_a_bound_and_by_each_worker_at_another_time() -> None:
+    assert [pause(failures, 30.0, 1.0) for failures in range(1, 7)] == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert [pause(failures, 30.0, 0.0) for failures in range(1, 5)] == [0.25, 0.5, 1.0, 2.0]
+    assert pause(10_000, 30.0, 1.0) == LONGEST_PAUSE
+    assert pause(10_000, 3.0, 1.0) == 0.5, "a worker that waits so long is taken for dead"
