@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import PendingRollbackError
 
 from backends import InheritedConnection, is_unavailable, open_connections, open_engine
+from backends.sqlite import driver
+from tests.audit import forbid_opening_databases
 
 REFUSED = 77
 
@@ -83,6 +88,55 @@ def test_a_child_that_ends_a_transaction_does_not_give_its_parents_turn_away(sql
         assert is_unavailable(caught.value)
     engine.dispose()
     other.dispose()
+
+
+def test_a_child_neither_uses_its_parents_handle_nor_opens_the_file_anew(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library tells each statement on the handle, and each opening is heard of, whatever the child tries."""
+    engine, heard = open_engine(sqlite_url), list[str]()
+    with engine.begin() as connection:
+        own = connection.connection.driver_connection
+        assert own is not None
+        own.set_trace_callback(heard.append)
+        connection.execute(text("SELECT 1"))
+        assert heard == ["SELECT 1"]
+        monkeypatch.setattr(driver, "connect", lambda file, **options: heard.append(f"opened {file}"))
+
+        def try_everything() -> None:
+            forbid_opening_databases()
+            heard.clear()
+            for attempt in (
+                lambda: connection.execute(text("SELECT 2")), connection.commit, connection.rollback, connection.close,
+                own.commit, own.rollback, own.close, engine.dispose,
+                lambda: select_one(engine), lambda: select_one(open_engine(sqlite_url)),
+            ):
+                with suppress(InheritedConnection, PendingRollbackError):
+                    attempt()
+            gc.collect()
+            assert heard == []
+
+        assert in_a_child(try_everything) == 0
+        monkeypatch.undo()
+        connection.execute(text("SELECT 3"))
+    assert heard[-2:] == ["SELECT 3", "COMMIT"]
+    engine.dispose()
+
+
+def test_a_process_that_opens_a_database_file_itself_is_found_out(sqlite_url: str, tmp_path: Path) -> None:
+    engine = open_engine(sqlite_url)
+    select_one(engine)
+    engine.dispose()
+
+    def open_it() -> None:
+        forbid_opening_databases()
+        os.close(os.open(tmp_path / "new.db", os.O_CREAT | os.O_EXCL | os.O_RDWR))
+        (tmp_path / "queue.db.turnstile").read_bytes()
+        for end in ("", "-wal", "-shm"):
+            with pytest.raises(AssertionError, match="drops SQLite's locks"):
+                (tmp_path / f"queue.db{end}").open("rb")
+
+    assert in_a_child(open_it) == 0
 
 
 @pytest.fixture

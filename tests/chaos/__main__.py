@@ -1,7 +1,8 @@
 """A soak: `python -m tests.chaos --minutes M --seed S --backend sqlite|postgres` breaks a world for M minutes, then checks it.
 
 The seed decides the faults, their times, whom they hit and what clients ask for; what processes do in between is theirs.
-Exits with 1 when a promise was broken, and leaves the folder with all logs and histories then.
+Exits with 1 when a promise was broken, and leaves the folder with all logs and histories then; also when too little happened
+for so many minutes to show anything.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 from random import Random
 
-from .checker import Evidence, check
-from .faults import KILLS, plan
-from .recovery import recoveries
+from .checker import check
+from .faults import plan
+from .report import told, too_little
 from .soak import soak
 from .world import Database, File, Server, World
 
@@ -32,14 +32,14 @@ def main() -> int:
         evidence = world.evidence()
     finally:
         world.close()
-    violations = check(evidence)
-    _report(asked, done, evidence)
-    for violation in violations:
-        print(violation)
+    violations, missing = check(evidence), too_little(asked.minutes, done, evidence)
+    print(f"{asked.backend}, seed {asked.seed}, {asked.minutes:g} minutes: {told(done, evidence)}")
+    for wrong in (*violations, *missing):
+        print(wrong)
     print(f"{len(violations)} violations" + (f"; all logs and histories are in {folder}" if violations else ""))
     if not violations:
         shutil.rmtree(folder)
-    return 1 if violations else 0
+    return 1 if violations or missing else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -49,18 +49,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--backend", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--every", type=float, default=2.5, help="seconds between two faults, about")
     return parser.parse_args()
-
-
-def _report(asked: argparse.Namespace, done: Counter[str], evidence: Evidence) -> None:
-    kills, outages = sum(done[each] for each in KILLS), done["database crashes"] + done["database restarts"]
-    print(f"{asked.backend}, seed {asked.seed}, {asked.minutes:g} minutes: {kills} kills, {outages} database outages")
-    print("  faults: " + ", ".join(f"{what} {times}" for what, times in sorted(done.items())))
-    runs = sum(event.op == "run" and event.what == "started" for event in evidence.history)
-    statuses = Counter(row.status for row in evidence.rows)
-    print(f"  jobs: {len(evidence.rows)} {dict(statuses)}, runs: {runs}, attempts: "
-          f"{dict(Counter(attempt.outcome for attempt in evidence.attempts))}, rows of handlers: {len(evidence.effects)}")
-    for outcome, seconds in recoveries(evidence).items():
-        print(f"  {outcome}: from the last sign of life until it was taken back: {seconds}")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from .checker import check
+from .checker import Evidence, Row, check
 from .faults import ON_POSTGRES, plan
+from .report import too_little
 from .soak import soak
 from .world import File, Server, World
 
@@ -35,3 +37,19 @@ def test_a_plan_is_the_same_for_the_same_seed_and_holds_every_fault() -> None:
     assert once == again
     assert once != list(plan(4, 1800, 2.5, on_postgres=True))
     assert {fault.what for fault in once} == set(ON_POSTGRES)
+
+
+def test_a_soak_in_which_too_little_happened_shows_nothing_and_says_what_was_missing() -> None:
+    over = Evidence([], [], [], [Row(number, "completed", 1, None) for number in range(1800)], [])
+    enough = {"kill worker": 200, "kill client": 100, "database crashes": 15, "database restarts": 5, "hang up": 9}
+    assert too_little(30, enough, over) == []
+    [said] = too_little(30, enough | {"kill worker": 199}, over)
+    assert said == "too little happened to show anything: 299 kills, at least 300 are asked for"
+    assert len(too_little(30, {}, Evidence([], [], [], [Row(1, "failed", 1, None)], []))) == 3
+
+
+def test_an_hour_planned_as_usual_holds_as_much_as_is_asked_for() -> None:
+    for on_postgres in (False, True):
+        for seed in range(5):
+            done = Counter(fault.what for fault in plan(seed, 3600, 2.5, on_postgres))
+            assert [said for said in too_little(60, done, Evidence([], [], [], [], [])) if "jobs" not in said] == []

@@ -88,7 +88,10 @@ def raises_keyboard_interrupt(ctx: JobContext) -> None:
 
 @_recorded
 def leaves_a_fork(ctx: JobContext) -> None:
-    """The first attempt dies in a fenced transaction and leaves a fork of itself that holds all its sockets."""
+    """The first attempt dies in a fenced transaction and leaves a fork of itself that holds all its sockets.
+
+    Parameter `leaves`: what the fork leaves before that, its `session` or nothing.
+    """
     note_start(ctx)
     if ctx.job.lease > 1:
         return
@@ -96,7 +99,12 @@ def leaves_a_fork(ctx: JobContext) -> None:
         write_effect(connection, ctx.job.id, ctx.job.lease)
         pid = os.fork()
         if pid == 0:
+            if ctx.job.parameters["leaves"] == "session":
+                os.setsid()
+            Path(f"{ctx.job.parameters['children']} ready").touch()
             time.sleep(600)
+        while not Path(f"{ctx.job.parameters['children']} ready").exists():
+            time.sleep(0.01)
         Path(ctx.job.parameters["children"]).write_text(str(pid))
         os.kill(os.getpid(), signal.SIGKILL)
 

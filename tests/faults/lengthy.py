@@ -20,6 +20,7 @@ from tests.chaos.recovery import Distribution
 from tests.chaos.world import World
 from tests.postgres import PrivatePostgres
 
+from .asked import Asked
 from .load import Client, Load, all_claim_again, becomes, changes_of, expect_nothing_broken, passes, server_of, world_of
 from .mix import TYPES, Actor
 
@@ -36,12 +37,12 @@ def _world(settings: str = "", workers: int = 2) -> Iterator[World]:
             world.close()
 
 
-def crashes(minutes: float) -> str:
+def crashes(asked: Asked) -> str:
     """D1: the server crashes every 10 to 40 s and stays away for 0 to 30 s."""
     random, took = Random(1), Distribution()
     with _world() as world:
         world.start()
-        over = time.monotonic() + 60 * minutes
+        over = time.monotonic() + 60 * asked.minutes
         with Load(world, world.database.url, every=0.1):
             while time.monotonic() < over:
                 world.database.take_away("immediate")
@@ -54,7 +55,7 @@ def crashes(minutes: float) -> str:
         return f"from the server's return until all workers claimed: {took}; {len(world.evidence().rows)} jobs, 0 violations"
 
 
-def planner(minutes: float) -> str:
+def planner(asked: Asked) -> str:
     """D7: how a claim is planned with 0, 100 and a million ready jobs beside 100,000 finished ones."""
     lines = []
     for ready in (0, 100, 1_000_000):
@@ -79,7 +80,7 @@ def planner(minutes: float) -> str:
     return "\n".join(lines)
 
 
-def horizon(minutes: float) -> str:
+def horizon(asked: Asked) -> str:
     """D8: 500 jobs a second, with nobody, with a REPEATABLE READ transaction held open, and after it ended."""
     server = PrivatePostgres(DURABLE).start()
     try:
@@ -87,9 +88,9 @@ def horizon(minutes: float) -> str:
         upgrade(engine)
         Queue(engine).register({"plain": TYPES["plain"]}, "horizon")
         engine.dispose()
-        phases = {"before": 60 * minutes / 5, "held": 60 * minutes * 3 / 5, "after": 60 * minutes / 5}
+        phases = {"before": 60 * asked.minutes / 5, "held": 60 * asked.minutes * 3 / 5, "after": 60 * asked.minutes / 5}
         answers = in_processes(
-            engine, lambda number: _PARTS[number](server.url(), phases), range(len(_PARTS)), within=90 * minutes + 60
+            engine, lambda number: _PARTS[number](server.url(), phases), range(len(_PARTS)), within=90 * asked.minutes + 60
         )
         return "\n".join(line for answer in answers if answer for line in answer)
     finally:
@@ -147,7 +148,7 @@ def _holds(url: str, phases: dict[str, float]) -> None:
 _PARTS: tuple[Callable[[str, dict[str, float]], list[str] | None], ...] = (_adds, _works, _maintains, _holds)
 
 
-def locks(minutes: float) -> str:
+def locks(asked: Asked) -> str:
     """D9: everybody does everything to the same jobs; then the table is locked for a minute under a supervisor."""
     server = PrivatePostgres("deadlock_timeout = 10ms").start()
     with tempfile.TemporaryDirectory(prefix="jobqueue-faults-", dir="/tmp") as folder:
@@ -156,7 +157,8 @@ def locks(minutes: float) -> str:
         witness.install(engine)
         Queue(engine).register(TYPES, "mix")
         refused = in_processes(
-            engine, lambda number: Actor(server.url(), Path(folder), number).run(60 * minutes), range(1, 7), 90 * minutes + 60
+            engine, lambda number: Actor(server.url(), Path(folder), number).run(60 * asked.minutes), range(1, 7),
+            within=90 * asked.minutes + 60,
         )
         evidence = gather(engine, Path(folder), drained=False)
         violations = check(evidence)
@@ -179,7 +181,7 @@ def locks(minutes: float) -> str:
     )
 
 
-def connections(minutes: float) -> str:
+def connections(asked: Asked) -> str:
     """D10: 60 workers on a server with 20 connections, then with 100."""
     with _world("max_connections = 20\nlog_connections = on\nlog_min_messages = log", workers=60) as world:
         with psycopg.connect(world.database.own_url, autocommit=True) as owner:
@@ -195,8 +197,8 @@ def connections(minutes: float) -> str:
         log = server_of(world).postgres.folder / "log"
         with Load(world, every=0.02, seconds=1.0, effects=0):
             before = log.read_text().count("connection received")
-            passes(30 * minutes)
-            attempts = (log.read_text().count("connection received") - before) / (30 * minutes)
+            passes(30 * asked.minutes)
+            attempts = (log.read_text().count("connection received") - before) / (30 * asked.minutes)
             with psycopg.connect(world.database.own_url, autocommit=True) as owner:
                 owner.execute("ALTER SYSTEM SET max_connections = 100")
             world.database.take_away("fast")
@@ -213,23 +215,23 @@ def connections(minutes: float) -> str:
     )
 
 
-def slow(minutes: float) -> str:
+def slow(asked: Asked) -> str:
     """N2: round trips of 0.5 to 1 s under leases of 30 s; then resets for a minute."""
     with _world() as world:
         world.scenes[0].settings |= {"lock_timeout": 30, "heartbeat_interval": 5, "poll_interval": 1}
         world.start()
         proxy, client = server_of(world).proxy, Client(world)
         proxy.delay = 0.5
-        held = [client.add(seconds=45 * minutes, effects=1) for _ in range(2)]
+        held = [client.add(seconds=45 * asked.minutes, effects=1) for _ in range(2)]
         for job_id in held:
-            becomes(world, job_id, "completed", within=60 * minutes + 60)  # type: ignore[arg-type]
+            becomes(world, job_id, "completed", within=60 * asked.minutes + 60)  # type: ignore[arg-type]
         proxy.delay = 0.0
-        torn = [client.add(seconds=30 * minutes) for _ in range(2)]
-        for _ in range(int(60 * minutes)):
+        torn = [client.add(seconds=30 * asked.minutes) for _ in range(2)]
+        for _ in range(int(60 * asked.minutes)):
             passes(0.5)
             proxy.cut()
         for job_id in torn:
-            becomes(world, job_id, "completed", within=60 * minutes + 60)  # type: ignore[arg-type]
+            becomes(world, job_id, "completed", within=60 * asked.minutes + 60)  # type: ignore[arg-type]
         leases = [change.lease for job_id in held + torn for change in changes_of(world, job_id) if change.became == "running"]
         replaced = len(world.scenes[0].events("maintenance.lost"))
         client.close()
@@ -237,7 +239,6 @@ def slow(minutes: float) -> str:
     return f"leases of four jobs: {leases} (1: never taken back), maintenance replaced {replaced} times, 0 violations"
 
 
-ROWS: dict[str, Callable[[float], str]] = {
+ROWS: dict[str, Callable[[Asked], str]] = {
     "crashes": crashes, "planner": planner, "horizon": horizon, "locks": locks, "connections": connections, "slow": slow,
 }
-"""Each by its name on the command line; all take minutes."""

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
-from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
 
 
-@cache
-def _library(name: str) -> Path:
-    """Build it where servers of other users can read it too; gcc is named among what the tests need."""
-    folder = Path(tempfile.mkdtemp(prefix="jqpreload-", dir="/tmp"))
-    folder.chmod(0o755)
+def _library(name: str, folder: Path) -> Path:
+    """Build it in that folder; gcc is named among what the tests need."""
     built = folder / f"{name}.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "-o", str(built), str(HERE / f"{name}.c"), "-ldl"], check=True)
     return built
 
 
 class Clock:
-    """The wall clock of every program started with it; steps at once, for one process or all."""
+    """The wall clock of every program started with its `environment`; steps at once, for one process or all."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="jqclock-", dir="/tmp"))
-        self._folder.chmod(0o755)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a program is started with to have this clock."""
-        return {"LD_PRELOAD": str(_library("clock")), "CLOCK_FOLDER": str(self._folder)}
+        self._folder.chmod(0o755)  # servers of other users read it too
+        self.environment = {"LD_PRELOAD": str(_library("clock", self._folder)), "CLOCK_FOLDER": str(self._folder)}
 
     def step(self, seconds: int, pid: int | None = None) -> None:
         """Be so many seconds ahead of the true time from now on."""
@@ -40,9 +33,7 @@ class Clock:
 
     def remove(self) -> None:
         """Leave no file behind."""
-        for each in self._folder.iterdir():
-            each.unlink()
-        self._folder.rmdir()
+        shutil.rmtree(self._folder)
 
 
 class NoFork:
@@ -50,7 +41,7 @@ class NoFork:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "no fork"
-        self.environment = {"LD_PRELOAD": str(_library("fork")), "NO_FORK_WHILE": str(self._file)}
+        self.environment = {"LD_PRELOAD": str(_library("fork", folder)), "NO_FORK_WHILE": str(self._file)}
 
     def begin(self) -> None:
         """Refuse from now on."""

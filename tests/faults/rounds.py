@@ -7,10 +7,13 @@ import signal
 import time
 from random import Random
 
+from backends import Status
 from tests.chaos.recovery import Distribution
+from tests.supervisor.scene import attempts
 from tests.support import eventually
 
-from .watched import WatchedScene
+from .asked import Asked
+from .watched import Watch, WatchedScene, watch_of
 
 KILLED = ("crashed", "the worker was killed by signal 9 (SIGKILL)")
 
@@ -36,3 +39,26 @@ def is_whole_without(scene: WatchedScene, victim: int) -> bool:
     """True when every place has a worker that can claim, none of them the one that was killed."""
     workers = scene.status["workers"]
     return all(each["pid"] and each["pid"] != victim and each["phase"] == "idle" for each in workers)
+
+
+def rounds_of(watch: Watch, rounds: int, random: Random) -> tuple[Distribution, Distribution]:
+    """The seconds that `kill_workers` tells, once it is sure that each job lost one attempt to its kill and nothing else."""
+    scene = watch.scene().start()
+    jobs, again, whole = kill_workers(scene, rounds, random)
+    for job_id in jobs:
+        assert scene.becomes(job_id, Status.COMPLETED).retry_count == 1
+        assert attempts(scene, job_id) == [KILLED]
+    assert scene.stop() == 0
+    violations = watch.violations()
+    assert not violations, violations
+    return again, whole
+
+
+def workers(asked: Asked) -> str:
+    """W1: workers killed at random times, round after round."""
+    with watch_of(asked.backend) as watch:
+        again, whole = rounds_of(watch, asked.rounds, Random(asked.seed))
+    return (
+        f"{asked.backend}, seed {asked.seed}, {asked.rounds} kills, 0 violations\n"
+        f"  until the job ran again: {again}\n  until as many workers as before could claim: {whole}"
+    )

@@ -14,7 +14,7 @@ from backends import BadParameters, NewJob, Queue, Status, open_engine
 from tests.backends.hostile import hostile_values, insert_sql
 from tests.support import eventually
 
-from .watched import Watch
+from .watched import ON_ONE_DATABASE, Watch
 
 
 def nested(depth: int) -> Any:
@@ -68,7 +68,9 @@ def test_b1_hostile_parameters_are_refused_alike_or_lived_with_and_no_worker_die
     assert scene.stop() == 0
 
 
+@ON_ONE_DATABASE
 def test_b2_a_hostile_configuration_is_refused_with_its_line_and_the_old_one_stays(watch: Watch) -> None:
+    """On one database: the file is read before any is spoken to."""
     scene = watch.scene().start()
     workers, good = scene.worker_pids, scene.config.read_text()
     problems: list[list[str] | None] = [None]
@@ -90,7 +92,9 @@ def test_b2_a_hostile_configuration_is_refused_with_its_line_and_the_old_one_sta
     assert watch.violations() == []
 
 
+@ON_ONE_DATABASE
 def test_b3_a_job_whose_handler_is_gone_waits_and_results_that_nobody_can_keep_end_no_worker(watch: Watch) -> None:
+    """On one database: what a worker makes of its handlers and of their results comes before anything that it writes."""
     scene = watch.scene(retry={"max_retries": 0}).start()
     jobs = [scene.enqueue("returns_nonsense", what=what)[0] for what in ("giant", "unserialisable")]
     [unspeakable] = scene.enqueue("raises_the_unspeakable")

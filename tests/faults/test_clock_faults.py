@@ -21,7 +21,7 @@ from workers import boot_time
 from .preloaded import Clock, with_environment
 from .rounds import is_whole_without
 from .test_supervisor_faults import lasts
-from .watched import TAKEN_BACK, Watch, WatchedScene
+from .watched import ON_ONE_DATABASE, TAKEN_BACK, Watch, WatchedScene
 
 HOUR = 3600
 
@@ -125,7 +125,9 @@ def _minutes_ahead(scene: WatchedScene, job_id: int) -> int:
     return round((completed_at - datetime.now(UTC)) / timedelta(minutes=1))
 
 
+@ON_ONE_DATABASE
 def test_c3_a_host_suspended_for_twice_the_lock_timeout_goes_on_with_the_same_workers(watch: Watch) -> None:
+    """On one database: what a server sees of suspended clients, silence, it sees in S1 too, and its own suspension is D3."""
     scene = watch.scene(poll_interval=5).start()  # so that the idle one is not in the midst of a claim
     [job_id] = scene.enqueue("lives_until_file_once")
     busy = scene.runner_of(job_id)

@@ -19,6 +19,7 @@ from tests.machine.machine import TYPES
 
 from .power import SYNCS, Call, losses, trace
 from .workload import drain
+from .writers import FAIR, LONGEST_GAP, serve
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 JOURNALS = pytest.mark.parametrize("journal", ["wal", "rollback"])
@@ -124,3 +125,11 @@ def test_a_disk_that_fails_once_costs_no_job_and_no_sync_is_tried_again(
         file = lines[failed].partition("<")[2].partition(">")[0]
         again = [line.split()[1].partition("(")[0] for line in lines[failed + 1:] if file in line]
         assert again[0] not in SYNCS, "what the disk may have dropped was not written again before it was called synced"
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_of_16_writers_none_starves_and_no_heartbeat_among_them_is_late(database_url: str) -> None:
+    """Minutes of it are `python -m tests.faults writers`."""
+    served = serve(database_url, 3.0)
+    assert served.fairness >= FAIR, served
+    assert max(served.gaps) < LONGEST_GAP, served

@@ -23,7 +23,7 @@ from .pid_namespace import LAST_PID
 from .preloaded import NoFork, with_environment
 from .rounds import KILLED, is_whole_without
 from .test_worker_faults import OWN_PIDS
-from .watched import TAKEN_BACK, Watch, WatchedScene
+from .watched import ON_ONE_DATABASE, TAKEN_BACK, Watch, WatchedScene
 
 FORKS = "clone,clone3,fork,vfork"
 """The system calls that make a process."""
@@ -54,7 +54,9 @@ def test_s1_a_killed_supervisor_leaves_no_orphan_and_its_jobs_run_elsewhere(watc
     assert watch.violations() == []
 
 
+@ON_ONE_DATABASE
 def test_s2_a_supervisor_stopped_for_longer_than_the_lock_timeout_harms_nobody_when_it_wakes(watch: Watch) -> None:
+    """On one database: the supervisor speaks to none, and maintenance renews as if it were awake."""
     scene = watch.scene().start()
     [job_id] = scene.enqueue("lives_until_file")
     worker, workers, maintenance = scene.runner_of(job_id), scene.worker_pids, scene.maintenance_pid
@@ -89,7 +91,9 @@ def test_s3_supervisors_started_at_once_run_each_job_once(watch: Watch) -> None:
     assert watch.violations() == []
 
 
+@ON_ONE_DATABASE
 def test_s4_a_storm_of_signals_that_end_it_ends_it_once_and_hands_its_job_back(watch: Watch) -> None:
+    """On one database: the supervisor, which speaks to none, is what is stormed."""
     scene = watch.scene().start()
     [job_id] = scene.enqueue("lives_until_file")
     scene.runner_of(job_id)
@@ -107,8 +111,12 @@ def test_s4_a_storm_of_signals_that_end_it_ends_it_once_and_hands_its_job_back(w
     assert watch.violations() == []
 
 
+@ON_ONE_DATABASE
 def test_s4_a_signal_while_a_child_is_forked_is_neither_lost_nor_ends_it_uncleanly(watch: Watch) -> None:
-    """The signal arrives in the system call itself, of the last forks of a start: maintenance and both workers."""
+    """The signal arrives in the system call itself, of the last forks of a start: maintenance and both workers.
+
+    On one database: the supervisor, which speaks to none, is what forks.
+    """
     scene = watch.scene()
     forks = _forks_of_a_start(scene)
     for last in range(3):
@@ -138,7 +146,9 @@ def _forks_of_a_start(scene: WatchedScene) -> int:
     return len(re.findall(r"^(?:clone|clone3|v?fork)\(", trace.read_text(), re.MULTILINE))
 
 
+@ON_ONE_DATABASE
 def test_s5_workers_that_crash_at_once_cost_next_to_nothing(watch: Watch) -> None:
+    """On one database: no worker lives long enough to speak to any."""
     scene = watch.scene(supervision={"restart_backoff": {"initial": 1, "max": 30}, "crash_limit": {"count": 100}})
     # Unfit for preloading, and fatal to everybody but the process that probes it.
     (scene.folder / "fatal.py").write_text(
@@ -185,8 +195,10 @@ class Namespace:
         return json.loads(self._one.stdout.readline())
 
 
+@ON_ONE_DATABASE
 @pytest.mark.skipif(not OWN_PIDS or not os.access(LAST_PID, os.W_OK), reason="this user may not choose process numbers")
 def test_s7_a_stranger_that_gets_the_number_of_a_dead_process_is_never_signalled(watch: Watch) -> None:
+    """On one database: who is signalled is the supervisor's affair and maintenance's, by their processes' numbers."""
     scene = watch.scene(workers=2)
     namespace = Namespace(scene)
     [job_id] = scene.enqueue("lives_until_file_once")
@@ -211,7 +223,9 @@ def test_s7_a_stranger_that_gets_the_number_of_a_dead_process_is_never_signalled
     assert watch.violations() == []
 
 
+@ON_ONE_DATABASE
 def test_s8_a_worker_that_the_system_refuses_is_retried_until_it_is_granted(watch: Watch) -> None:
+    """On one database: the system refuses, and the supervisor, which speaks to none, tries again."""
     scene = watch.scene()
     refusal = NoFork(watch.folder)
     scene.launch(*with_environment(refusal.environment))

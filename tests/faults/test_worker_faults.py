@@ -17,8 +17,8 @@ from tests.supervisor.scene import attempts, freeze, is_gone, signal_all
 from tests.support import eventually
 
 from .cgroups import limited_memory
-from .rounds import KILLED, is_whole_without, kill_workers
-from .watched import TAKEN_BACK, Watch, WatchedScene
+from .rounds import is_whole_without, rounds_of
+from .watched import ON_ONE_DATABASE, TAKEN_BACK, Watch, WatchedScene
 
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 OWN_PIDS = UNSHARE if shutil.which("unshare") and subprocess.run([*UNSHARE, "true"], capture_output=True).returncode == 0 else ()
@@ -26,14 +26,9 @@ OWN_PIDS = UNSHARE if shutil.which("unshare") and subprocess.run([*UNSHARE, "tru
 
 
 def test_w1_workers_killed_at_random_times_lose_nothing_but_their_attempt(watch: Watch) -> None:
-    scene = watch.scene().start()
-    jobs, again, _ = kill_workers(scene, 4, Random(1))
-    for job_id in jobs:
-        assert scene.becomes(job_id, Status.COMPLETED).retry_count == 1
-        assert attempts(scene, job_id) == [KILLED]
+    """Two hundred such rounds are `python -m tests.faults workers`."""
+    again, _ = rounds_of(watch, 4, Random(1))
     assert min(again) < 1.0
-    assert scene.stop() == 0
-    assert watch.violations() == []
 
 
 def test_w3_workers_resumed_after_their_jobs_were_run_again_change_nothing_and_say_so(watch: Watch) -> None:
@@ -75,7 +70,9 @@ def test_w4_a_worker_stopped_for_less_than_a_third_of_the_lock_timeout_is_left_a
     assert watch.violations() == []
 
 
+@ON_ONE_DATABASE
 def test_w5_and_w6_handlers_that_never_end_keep_their_lease_until_their_timeout_ends_them(watch: Watch) -> None:
+    """On one database: the supervisor looks at its workers' slots, and its own clock is what it judges by."""
     given = {"timeout": 3.5, "retry": {"max_retries": 0}}
     types = {name: {"handler": f"tests.faults.handlers:{name}"} | given for name in ("greedy", "deaf")}
     scene = watch.scene(job_types=types, workers=3).start()
@@ -93,7 +90,9 @@ def test_w5_and_w6_handlers_that_never_end_keep_their_lease_until_their_timeout_
     assert watch.violations() == []
 
 
+@ON_ONE_DATABASE
 def test_w7_a_job_that_eats_all_memory_fails_with_that_reason_and_its_neighbour_goes_on(watch: Watch) -> None:
+    """On one database: the kernel kills, and the supervisor reads why from the group's own files."""
     with limited_memory(300 * 2**20) as prefix:
         if prefix is None:
             pytest.skip("this user may not make a control group with a limit of memory")
@@ -114,7 +113,9 @@ def test_w7_a_job_that_eats_all_memory_fails_with_that_reason_and_its_neighbour_
     assert watch.violations() == []
 
 
+@ON_ONE_DATABASE
 def test_w8_handlers_that_end_their_process_are_charged_and_nobody_else(watch: Watch) -> None:
+    """On one database: how a crash is put down on each is shown by W1 and W9."""
     scene = watch.scene(retry={"max_retries": 1, "initial": 0.1}).start()
     outcomes = {
         "leaves_quietly": "crashed", "segfaults": "crashed", "raises_system_exit": "failed",
@@ -135,7 +136,7 @@ def test_w8_handlers_that_end_their_process_are_charged_and_nobody_else(watch: W
 def test_w9_a_fork_that_a_dead_handler_left_with_its_sockets_dies_too_and_holds_nothing_up(watch: Watch) -> None:
     scene = watch.scene(retry={"max_retries": 1}).start()
     note = scene.folder / "children"
-    [job_id] = scene.enqueue("leaves_a_fork", children=str(note))
+    [job_id] = scene.enqueue("leaves_a_fork", children=str(note), leaves="nothing")
     eventually(note.exists)
     scene.runner_of(job_id, lease=2)
     eventually(lambda: is_gone(int(Path(note).read_text())))
@@ -145,7 +146,29 @@ def test_w9_a_fork_that_a_dead_handler_left_with_its_sockets_dies_too_and_holds_
     assert watch.violations() == []
 
 
+def test_w9_a_fork_that_left_for_a_session_of_its_own_lives_on_and_holds_nothing_up_for_long(watch: Watch) -> None:
+    """That it lives is documented (docs/handlers.md). A server ends the transaction whose socket it holds."""
+    scene = watch.scene(retry={"max_retries": 1}).start()
+    note = scene.folder / "children"
+    [job_id] = scene.enqueue("leaves_a_fork", children=str(note), leaves="session")
+    eventually(note.exists)
+    fork = int(note.read_text())
+    died_at = time.monotonic()
+    try:
+        scene.runner_of(job_id, lease=2, within=15)
+        assert time.monotonic() - died_at < TAKEN_BACK
+        scene.becomes(job_id, Status.COMPLETED)
+        assert not is_gone(fork)
+    finally:
+        os.kill(fork, signal.SIGKILL)
+    assert [outcome for outcome, _ in attempts(scene, job_id)] == ["crashed"]
+    assert scene.stop() == 0
+    assert watch.violations() == []
+
+
+@ON_ONE_DATABASE
 def test_w10_two_hosts_with_the_same_names_and_process_ids_stay_two(watch: Watch) -> None:
+    """On one database: how a dead host's lease is taken back on each is shown by W3 and S1."""
     first, second = (_launched(watch.scene(name)) for name in ("first", "second"))
     [job_id] = first.enqueue("lives_until_file_once")
     first.runner_of(job_id)

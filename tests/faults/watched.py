@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from backends import NewJob, Queue, open_engine
+import pytest
+
+from backends import NewJob, Queue, open_engine, upgrade
 from tests.chaos import witness
 from tests.chaos.checker import Evidence, Violation, check, gather
 from tests.chaos.history import Recorder
+from tests.conftest import BACKENDS
+from tests.postgres import PrivatePostgres
 from tests.supervisor.scene import Scene
 
 HANDLERS = (
@@ -18,6 +25,12 @@ HANDLERS = (
     "raises_system_exit", "raises_keyboard_interrupt", "raises_the_unspeakable", "leaves_children", "leaves_a_fork",
     "eats_memory", "returns_nonsense", "snoozes_once",
 )
+ON_ONE_DATABASE = pytest.mark.parametrize("backend", BACKENDS[:1], indirect=True)
+"""Marks rows in which no database takes part but by jobs that are added and ended: they run on the first of those of the run.
+
+`JOBQUEUE_TEST_BACKENDS=postgresql python -m pytest tests/faults` runs them on Postgres.
+"""
+
 TAKEN_BACK = 3 + 6
 """Seconds within which a lost host's jobs run again: `lock_timeout` of the scenes, and 6."""
 
@@ -88,3 +101,21 @@ class Watch:
             scene.close()
         self._engine.dispose()
         self._recorder.close()
+
+
+@contextmanager
+def watch_of(backend: str) -> Iterator[Watch]:
+    """A watched database of its own, `sqlite` or `postgres`, for as long as the body lasts."""
+    with ExitStack() as leaving:
+        folder = Path(leaving.enter_context(tempfile.TemporaryDirectory(prefix="jobqueue-faults-", dir="/tmp")))
+        url = f"sqlite:///{folder}/queue.db"
+        if backend != "sqlite":
+            server = PrivatePostgres("fsync = on\nfull_page_writes = on").start()
+            leaving.callback(server.remove)
+            url = server.url()
+        engine = open_engine(url)
+        upgrade(engine)
+        engine.dispose()
+        watch = Watch(folder, url)
+        leaving.callback(watch.close)
+        yield watch

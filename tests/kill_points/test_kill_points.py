@@ -1,4 +1,7 @@
-"""What kill points show up: torn transactions, and statements that escaped the count; all are `python -m tests.kill_points`."""
+"""A sample of the kill points, and what they would show up: torn transactions, and statements that escaped the count.
+
+All of them are `python -m tests.kill_points`.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,9 @@ from .databases import Databases, Place, Server, victims_url
 from .enqueue_path import Caller, prepare_for_enqueue
 from .spying import Moment, Point
 from .trial import PATHS, KillPath
+
+EVERY = 97
+"""Of so many points one is tried here."""
 
 
 def tear(place: Place) -> None:
@@ -39,6 +45,27 @@ def hide(place: Place) -> None:
     tear(place)
 
 
+def databases_of(backend: str, folder: Path) -> Databases:
+    """Where the copies are."""
+    return Databases(folder) if backend == "sqlite" else Server(folder)
+
+
+@pytest.mark.parametrize("path", ["enqueue", "worker", "maintenance"])
+def test_a_kill_at_any_point_breaks_no_promise_and_no_point_escapes_the_servers_own_count(
+    backend: str, path: str, tmp_path: Path
+) -> None:
+    databases = databases_of(backend, tmp_path)
+    try:
+        campaign = Campaign(databases, path, 1)
+        for kind, points in campaign.kinds():
+            chosen = list(enumerate(points))[EVERY // 2 :: EVERY]
+            report = campaign.kill_at(kind, chosen)
+            assert report.failures == []
+            assert report.kills == len(chosen) > 0
+    finally:
+        databases.close()
+
+
 def test_a_transaction_that_is_torn_is_found_by_a_kill_in_its_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PATHS, "torn", KillPath(prepare_for_enqueue, tear))
     campaign = Campaign(Databases(tmp_path), "torn", 1)
@@ -53,7 +80,7 @@ def test_a_statement_that_escapes_the_count_is_found(
     backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(PATHS, "hidden", KillPath(prepare_for_enqueue, hide))
-    databases = Databases(tmp_path) if backend == "sqlite" else Server(tmp_path)
+    databases = databases_of(backend, tmp_path)
     try:
         campaign = Campaign(databases, "hidden", 1)
         kind, _ = next(campaign.kinds())

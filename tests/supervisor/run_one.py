@@ -9,6 +9,7 @@ from pathlib import Path
 
 import config
 import supervisor
+from tests.audit import forbid_opening_databases
 
 
 def main() -> int:
@@ -31,4 +32,5 @@ def _die_with_the_tests() -> None:
 
 if __name__ == "__main__":
     _die_with_the_tests()
+    forbid_opening_databases()
     sys.exit(main())

@@ -1,0 +1,48 @@
+"""What a soak tells when it is over, and whether enough happened in it to tell anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from .checker import Evidence
+from .faults import KILLS
+from .recovery import recoveries
+
+OUTAGES = ("database crashes", "database restarts")
+
+A_MINUTE = {"kills": 10.0, "database outages": 20 / 30, "jobs that were completed": 60.0}
+"""The least that shows anything: half an hour with 300 kills and 20 outages, and somebody at work all the time."""
+
+
+def told(done: Mapping[str, int], evidence: Evidence) -> str:
+    """Some lines: how often each fault was done, what became of the jobs, and how long it took to take them back."""
+    counts = _counts(done, evidence)
+    statuses = Counter(row.status for row in evidence.rows)
+    runs = sum(event.op == "run" and event.what == "started" for event in evidence.history)
+    ends = Counter(attempt.outcome for attempt in evidence.attempts)
+    return "\n".join([
+        f"{counts['kills']} kills, {counts['database outages']} database outages",
+        "  faults: " + ", ".join(f"{what} {times}" for what, times in sorted(done.items())),
+        f"  jobs: {len(evidence.rows)} {dict(statuses)}, runs: {runs}, attempts: {dict(ends)},"
+        f" rows of handlers: {len(evidence.effects)}",
+        *(f"  {outcome}: from the last sign of life until it was taken back: {seconds}"
+          for outcome, seconds in recoveries(evidence).items()),
+    ])
+
+
+def too_little(minutes: float, done: Mapping[str, int], evidence: Evidence) -> list[str]:
+    """What happened less often than so many minutes ask for, each in a sentence; a part of an event is not asked for."""
+    counts = _counts(done, evidence)
+    return [
+        f"too little happened to show anything: {counts[what]} {what}, at least {int(minutes * rate)} are asked for"
+        for what, rate in A_MINUTE.items() if counts[what] < int(minutes * rate)
+    ]
+
+
+def _counts(done: Mapping[str, int], evidence: Evidence) -> dict[str, int]:
+    return {
+        "kills": sum(done.get(each, 0) for each in KILLS),
+        "database outages": sum(done.get(each, 0) for each in OUTAGES),
+        "jobs that were completed": sum(row.status == "completed" for row in evidence.rows),
+    }

@@ -1,0 +1,106 @@
+"""Row Q5 of the fault matrix: many processes that write to one SQLite file without a pause, and heartbeats among them."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends import JobTypeFacts, Kind, NewJob, Outcome, Queue, open_engine, upgrade
+from tests.backends.scene import in_processes
+from tests.chaos.recovery import Distribution
+
+from .asked import Asked
+
+NUMBER = 16
+BETWEEN_BEATS = 0.25
+"""Seconds."""
+
+LONGEST_GAP = 30.0 / 3
+"""Seconds between two heartbeats that are the most anybody may see: a third of the usual `lock_timeout`."""
+
+FAIR = 0.3
+"""What the writer that was served the least had at least, of what the one had that was served the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How many cycles (a job added, claimed and settled) each writer did, and the seconds between heartbeats."""
+
+    cycles: list[int]
+    gaps: Distribution
+
+    @property
+    def fairness(self) -> float:
+        """The least served writer's share of what the most served one had."""
+        return min(self.cycles) / max(self.cycles)
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.cycles)} writers, {sum(self.cycles)} jobs added, claimed and settled, {min(self.cycles)} to"
+            f" {max(self.cycles)} each (fairness {self.fairness:.2f})\n  between two heartbeats: {self.gaps}"
+        )
+
+
+def serve(url: str, seconds: float, number: int = NUMBER) -> Served:
+    """Have so many writers at it for so long, while one process renews a lease. Nothing of theirs is refused or lost."""
+    engine = open_engine(url)
+    queue = Queue(engine)
+    queue.register({_type_of(place): JobTypeFacts(None) for place in range(number + 1)}, "writers")
+    queue.enqueue([NewJob(_type_of(0), 1)])
+    [mine] = queue.claim("held:1", (_type_of(0),), 1)
+
+    def work(place: int) -> list[float]:
+        return _beats(url, seconds) if place == 0 else [_cycles(url, seconds, place)]
+
+    gaps, *cycles = in_processes(engine, work, range(number + 1), within=seconds + 120)
+    assert queue.settle("held:1", [(mine, Outcome(Kind.COMPLETED))]) == [], "its lease was lost"
+    counts = queue.counts()
+    engine.dispose()
+    served = Served([int(each) for [each] in cycles], Distribution(gaps))
+    assert (counts.pending, counts.running, counts.completed) == (0, 0, sum(served.cycles) + 1)
+    return served
+
+
+def _type_of(place: int) -> str:
+    """Each has jobs of a type of its own, so that none does another's work."""
+    return f"type {place}"
+
+
+def _cycles(url: str, seconds: float, place: int) -> int:
+    queue, done, over = Queue(open_engine(url, connect_timeout=30)), 0, time.monotonic() + seconds
+    while time.monotonic() < over:
+        kind, tag = _type_of(place), f"writer {place}:{done}"
+        queue.enqueue([NewJob(kind, 1)])
+        claimed = queue.claim(tag, (kind,), 1)
+        assert len(claimed) == 1
+        assert queue.settle(tag, [(each, Outcome(Kind.COMPLETED)) for each in claimed]) == []
+        done += 1
+    return done
+
+
+def _beats(url: str, seconds: float) -> list[float]:
+    queue, gaps, over = Queue(open_engine(url, connect_timeout=30)), [], time.monotonic() + seconds
+    before = time.monotonic()
+    while before < over:
+        time.sleep(BETWEEN_BEATS)
+        [renewed] = queue.heartbeat(["held:1"])
+        assert renewed.tag == "held:1"
+        now = time.monotonic()
+        gaps.append(now - before)
+        before = now
+    return gaps
+
+
+def writers(asked: Asked) -> str:
+    """Q5: 16 of them, for minutes."""
+    with tempfile.TemporaryDirectory(prefix="jobqueue-faults-", dir="/tmp") as folder:
+        url = f"sqlite:///{Path(folder)}/queue.db"
+        engine = open_engine(url)
+        upgrade(engine)
+        engine.dispose()
+        served = serve(url, 60 * asked.minutes)
+    assert served.fairness >= FAIR, served
+    assert max(served.gaps) < LONGEST_GAP, served
+    return str(served)
