@@ -113,13 +113,13 @@ def test_s4_a_storm_of_signals_that_end_it_ends_it_once_and_hands_its_job_back(w
 
 @ON_ONE_DATABASE
 def test_s4_a_signal_while_a_child_is_forked_is_neither_lost_nor_ends_it_uncleanly(watch: Watch) -> None:
-    """The signal arrives in the system call itself, of the last forks of a start: maintenance and both workers.
+    """The signal arrives in the system call itself, of the last forks of a start: maintenance and its worker.
 
     On one database: the supervisor, which speaks to none, is what forks.
     """
-    scene = watch.scene()
+    scene = watch.scene(workers=1)
     forks = _forks_of_a_start(scene)
-    for last in range(3):
+    for last in range(2):
         inject = f"inject={FORKS}:signal=SIGTERM:when={forks - last}"
         scene.launch("strace", "-qq", "-e", f"trace={FORKS}", "-e", "signal=none", "-o", os.devnull, "-e", inject)
         assert scene.exit_code(60) == 0

@@ -56,7 +56,9 @@ def test_w3_workers_resumed_after_their_jobs_were_run_again_change_nothing_and_s
     assert watch.violations() == []
 
 
+@ON_ONE_DATABASE
 def test_w4_a_worker_stopped_for_less_than_a_third_of_the_lock_timeout_is_left_alone(watch: Watch) -> None:
+    """On one database: the supervisor alone judges how long a worker was stopped."""
     scene = watch.scene(workers=1, lock_timeout=6).start()
     [job_id] = scene.enqueue("lives_until_file")
     worker = scene.runner_of(job_id)
@@ -133,7 +135,9 @@ def test_w8_handlers_that_end_their_process_are_charged_and_nobody_else(watch: W
     assert watch.violations() == []
 
 
+@ON_ONE_DATABASE
 def test_w9_a_fork_that_a_dead_handler_left_with_its_sockets_dies_too_and_holds_nothing_up(watch: Watch) -> None:
+    """On one database: its group is killed with it. What a fork that lives holds up is shown on each below."""
     scene = watch.scene(retry={"max_retries": 1}).start()
     note = scene.folder / "children"
     [job_id] = scene.enqueue("leaves_a_fork", children=str(note), leaves="nothing")

@@ -20,7 +20,7 @@ from .enqueue_path import Caller, prepare_for_enqueue
 from .spying import Moment, Point
 from .trial import PATHS, KillPath
 
-EVERY = 97
+EVERY = 131
 """Of so many points one is tried here."""
 
 
@@ -56,7 +56,7 @@ def test_a_kill_at_any_point_breaks_no_promise_and_no_point_escapes_the_servers_
 ) -> None:
     databases = databases_of(backend, tmp_path)
     try:
-        campaign = Campaign(databases, path, 1)
+        campaign = Campaign(databases, path, 4)
         for kind, points in campaign.kinds():
             chosen = list(enumerate(points))[EVERY // 2 :: EVERY]
             report = campaign.kill_at(kind, chosen)
