@@ -70,7 +70,7 @@ from .secrets import (
     secret_names,
     store_secret,
 )
-from .sqlite import UnsafeFilesystem, checkpoint, filesystem_of, refuse_networked, safe_for_wal
+from .sqlite import LARGE_LOG, UnsafeFilesystem, checkpoint, filesystem_of, log_size, refuse_networked, safe_for_wal
 from .statements import later
 from .statistics import (
     ATTEMPTS,
@@ -130,6 +130,7 @@ __all__ = [
     "DURATIONS",
     "EVERYTHING",
     "FINAL",
+    "LARGE_LOG",
     "MOVES",
     "RECLAIMED",
     "RESTARTS",
@@ -213,6 +214,7 @@ __all__ = [
     "later",
     "legal_before",
     "list_secrets",
+    "log_size",
     "matching_files",
     "memberships",
     "metadata",

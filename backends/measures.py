@@ -15,6 +15,7 @@ from .dialects import one_writer
 from .fleet import SupervisorView, living
 from .inspection import oldest_transaction
 from .job import FINAL
+from .sqlite import log_size
 from .statements import IS_PENDING, expired
 from .statistics import Sum, recorded
 from .tables import indexing_jobs, now
@@ -30,7 +31,8 @@ MOST_PRIORITIES = 100
 class Measures:
     """What there is. `jobs` counts each job in one state; `oldest_queued` is seconds, 0 when none could run now.
 
-    `oldest_transaction` is the seconds for which somebody has kept Postgres from cleaning up; None on SQLite.
+    `oldest_transaction` is the seconds for which somebody has kept Postgres from cleaning up; None on SQLite. `log_bytes` is the
+    size of SQLite's write-ahead log; None on Postgres.
     """
 
     jobs: Mapping[str, int]
@@ -41,6 +43,7 @@ class Measures:
     supervisors: Sequence[SupervisorView]
     sums: Mapping[Sum, float]
     oldest_transaction: float | None = None
+    log_bytes: int | None = None
 
 
 def measure(connection: Connection, lock_timeout: float, heard_within: float, boot: Mapping[str, Any]) -> Measures:
@@ -55,6 +58,7 @@ def measure(connection: Connection, lock_timeout: float, heard_within: float, bo
         supervisors=living(connection, heard_within),
         sums=recorded(connection),
         oldest_transaction=_oldest_transaction(connection),
+        log_bytes=log_size(connection.engine),
     )
 
 

@@ -41,6 +41,7 @@ CLOSE_AFTER = frozenset({READONLY, IOERR, CORRUPT, FULL, NOTADB})
 
 READONLY_DBMOVED = READONLY | 4 << 8
 LARGE_LOG = 64 * 2**20
+"""Bytes. A write-ahead log that is larger is worth a wait for writers to be emptied; if it stays larger, a reader holds it."""
 
 _open_at_fork: set[str] = set()
 
@@ -363,6 +364,11 @@ def checkpoint(engine: Engine, *, large: int = LARGE_LOG) -> bool:
                 finally:
                     own.turnstile.leave()
         return ours
+
+
+def log_size(engine: Engine) -> int | None:
+    """Bytes of the write-ahead log, which grows for as long as somebody reads an old state; None on Postgres."""
+    return _size(f"{engine.url.database}-wal") if engine.dialect.name == "sqlite" else None
 
 
 def _size(file: str) -> int:

@@ -304,6 +304,15 @@ class WorkerFenced(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LogPinned(Event):
+    """SQLite's write-ahead log stays large, because a program reads an old state of the database. Told again when it doubled."""
+
+    name = "database.log_pinned"
+    level = logging.WARNING
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadStarted(Event):
     """The configuration is read again."""
 

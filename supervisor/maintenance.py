@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from backends import Death, Queue, Settled, SupervisorReport, checkpoint, open_engine, tell_of_waiting
+from backends import Death, Queue, Settled, SupervisorReport, checkpoint, log_size, open_engine, tell_of_waiting
 from config import Settings
 from workers import Board, ClaimState, boot_time
 
@@ -21,6 +21,7 @@ from .channel import Channel
 from .events import JobReclaimed, JobsReleased, SupervisorVanished, WorkerFenced, tell
 from .hints import Hints
 from .limits import NEVER
+from .log_watch import LogWatch
 from .lookout import Lookout
 from .outages import Outages
 from .renewal import RenewalThread
@@ -97,6 +98,7 @@ class Maintenance:
         self.tallies = Tallies(queue)
         self._outages = Outages("maintenance", 5.0, random, self.tallies.sums)
         self._hints = Hints(queue.engine)
+        self._log = LogWatch()
         self._deaths: dict[int, Death] = {}
         self._outstanding: dict[str, float] = {}
         self._status: Mapping[str, Any] = {}
@@ -254,6 +256,7 @@ class Maintenance:
 
     def _checkpoint(self) -> None:
         checkpoint(self._queue.engine)
+        self._log.look(log_size(self._queue.engine) or 0, boot_time())
 
     def _prune_a_batch(self) -> None:
         if self._queue.prune(plan.retention_of(self._settings), PRUNE_AT_ONCE) == PRUNE_AT_ONCE:

@@ -78,6 +78,8 @@ def _jobs(measures: Measures) -> Iterator[Metric]:
             "How long the oldest transaction has been open that keeps Postgres from cleaning up; 0 when none is.",
             measures.oldest_transaction,
         )
+    if measures.log_bytes is not None:
+        yield _gauge("db_log_bytes", "How large SQLite's write-ahead log is.", measures.log_bytes)
     yield _gauge("stalled_jobs", "Running jobs whose lease ran out and that nobody has taken back yet.", measures.stalled)
     yield _counter("jobs_enqueued", "Jobs that were ever added.", measures.enqueued)
     yield _counter("jobs_discarded", "How often a job ended as failed, with no retry left.", measures.discarded)

@@ -32,6 +32,7 @@ FINDINGS = {
     "SQLITE-LIBRARY": "The SQLite library does not corrupt databases in WAL mode.",
     "SQLITE-SYNCHRONOUS": "SQLite writes every commit through to the disk.",
     "SQLITE-FILESYSTEM": "The SQLite file is on a local file system.",
+    "SQLITE-LOG": "No reader keeps SQLite's write-ahead log from being emptied.",
     "PG-FSYNC": "The PostgreSQL server writes through to the disk.",
     "PG-FULL-PAGE-WRITES": "The PostgreSQL server survives pages that were written in part.",
     "PG-SYNCHRONOUS-COMMIT": "A commit on the PostgreSQL server is on the disk when it returns.",
@@ -107,6 +108,19 @@ def file_system(kind: str, path: str) -> Iterator[Finding]:
         return
     if kind:
         yield Finding("database", "SQLITE-FILESYSTEM", "ok", f"{path} is on {kind}")
+
+
+def sqlite_log(size: int, file: str) -> Iterator[Finding]:
+    """Whether the write-ahead log, of `size` bytes, is emptied from time to time."""
+    from backends import LARGE_LOG
+
+    megabytes = f"{size / 2**20:.0f} MiB"
+    if size <= LARGE_LOG:
+        yield Finding("database", "SQLITE-LOG", "ok", f"the write-ahead log has {megabytes}")
+        return
+    what = f"the write-ahead log has {megabytes}: a program reads an old state of the database, and it grows until that ends"
+    fix = f"fuser -v {file} names who has it open. End the one that reads; a running supervisor empties the log within seconds."
+    yield Finding("database", "SQLITE-LOG", "warn", what, fix)
 
 
 def postgres_durability(settings: Mapping[str, str]) -> Iterator[Finding]:

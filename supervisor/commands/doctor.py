@@ -79,11 +79,12 @@ def _examine_database(engine: Engine, settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_sqlite(queue: Queue) -> Iterator[Finding]:
-    from backends import filesystem_of, server_settings, sqlite_file
+    from backends import filesystem_of, log_size, server_settings, sqlite_file
 
     yield from checks.sqlite_library(queue.read(server_settings))
     file = str(queue.read(sqlite_file))
     yield from checks.file_system(filesystem_of(file), file)
+    yield from checks.sqlite_log(log_size(queue.engine) or 0, file)
 
 
 def _examine_postgres(queue: Queue, settings: Settings) -> Iterator[Finding]:

@@ -150,6 +150,14 @@ def test_a_network_file_system_fails() -> None:
     assert finding.level == "fail"
 
 
+def test_a_log_that_a_reader_pins_is_told_with_how_to_find_who_reads() -> None:
+    [small] = checks.sqlite_log(64 * 2**20, "jobs.db")
+    [large] = checks.sqlite_log(65 * 2**20, "jobs.db")
+    assert (small.level, large.level, large.id) == ("ok", "warn", "SQLITE-LOG")
+    assert "65 MiB" in large.what
+    assert "fuser -v jobs.db" in large.fix
+
+
 def test_a_transaction_that_keeps_the_server_from_cleaning_up_is_named_with_how_to_end_it() -> None:
     quiet = [*checks.postgres_transactions(None), *checks.postgres_transactions(Transaction(7, "app", "report", 299.0))]
     assert [each.level for each in quiet] == ["ok", "ok"]

@@ -176,7 +176,7 @@ def test_openmetrics_is_spoken_to_those_who_ask_for_it(served: Served, queue: Qu
 
 def exported() -> set[str]:
     """The names of all series, with what Prometheus appends to those of histograms and counters."""
-    nothing = Measures(dict.fromkeys(["queued"], 0), 0, 0, 0.0, 0, (), {}, oldest_transaction=0.0)
+    nothing = Measures(dict.fromkeys(["queued"], 0), 0, 0, 0.0, 0, (), {}, oldest_transaction=0.0, log_bytes=0)
     names = set()
     for family in Families(nothing, 30.0, "postgresql").collect():
         match family.type:
