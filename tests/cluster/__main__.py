@@ -81,7 +81,6 @@ def _with_replicas(asked: argparse.Namespace, folder: Path) -> tuple[list[Violat
         _say(f"  {how}: first claim on the new primary", [each.recovery for each in failovers if each.how == how])
     _say("  all: first claim on the new primary", [each.recovery for each in failovers])
     if asked.sync == "off":
-        _say("  what might be lost, before the primary's end", [each.window.last - each.window.since for each in failovers])
         print(f"  {losses}")
     violations = [*(Violation("G13", f"supervisor {name} ended") for name in ended), *check(known)]
     return violations, f"{len(failovers)} fail-overs, {_counts(evidence, world.drained_in)}"
@@ -105,7 +104,9 @@ def _lose_primaries(world: World, cluster: Cluster, asked: argparse.Namespace, r
         time.sleep(random.uniform(0.5, 1.5) * BETWEEN)
         ways = ways or random.sample(list(WAYS[asked.kind]), len(WAYS[asked.kind]))
         failovers.append(fail_over(world, cluster, asked.only or ways.pop()))
-        print(f"  {failovers[-1].how}: claimed again after {failovers[-1].recovery:.1f} s", flush=True)
+        done = failovers[-1]
+        print(f"  {done.how}: claimed again after {done.recovery:.1f} s; the replica was known to be"
+              f" {done.window.last - done.window.since:.2f} s behind, or less", flush=True)
     time.sleep(BETWEEN)
     return failovers
 

@@ -62,11 +62,13 @@ class Cluster(Database):
                 found += [own, *own.children(recursive=True)]
         return found
 
-    def kill(self, *names: str) -> None:
-        """End these servers at once, with all their processes."""
+    def kill(self, *names: str) -> float:
+        """End these servers at once, with all their processes; returns when they were, in seconds of the wall clock."""
         tree = self.tree(*names)
         signal_all(tree, signal.SIGKILL)
+        killed_at = time.time()
         psutil.wait_procs(tree, 5)
+        return killed_at
 
     @property
     def names(self) -> list[str]:

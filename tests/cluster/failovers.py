@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import psutil
 from sqlalchemy import text
@@ -41,14 +40,6 @@ class Failover:
     recovery: float
 
 
-class Loss(NamedTuple):
-    """When a primary was lost, in seconds of the wall clock: claims after `gone` are on the new one, and the former
-    acknowledged nothing after `silent`."""
-
-    gone: float
-    silent: float
-
-
 class Marks:
     """Rows that say when they were asked for: all that was acknowledged before a mark that survived has survived, too."""
 
@@ -62,10 +53,9 @@ class Marks:
 
     def _write(self) -> None:
         while not self._over.wait(MARK_EVERY):
-            mark = boot_time()
             try:
-                with self._engine.begin() as connection:
-                    connection.execute(text("INSERT INTO witness_marks (at) VALUES (:at)"), {"at": mark})
+                with self._engine.begin() as connection:  # first, so that none is taken on one server and written on another
+                    connection.execute(text("INSERT INTO witness_marks (at) VALUES (:at)"), {"at": boot_time()})
             except Exception:  # whatever an outage is called: there will be another mark
                 continue
 
@@ -81,14 +71,14 @@ def fail_over(world: World, cluster: Cluster, how: str) -> Failover:
     former = cluster.status()["primary"]
     others = [name for name in cluster.names if name != former]
     hit = time.time()
-    loss = WAYS[cluster.kind][how](cluster, former, others)
+    gone = WAYS[cluster.kind][how](cluster, former, others)
     promoted = eventually(lambda: next((name for name in others if cluster.ask(name, _IS_PRIMARY)), None), within=60)
     until = boot_time()
-    since = cluster.ask(promoted, f"SELECT max(at) FROM witness_marks WHERE at < {_by_boot_time(hit)}")
-    claimed = f"SELECT min(at) FROM witness_changes WHERE became = 'running' AND was = 'pending' AND at > {loss.gone}"
+    since = cluster.ask(promoted, f"SELECT max(at) FROM witness_marks WHERE at < {_by_boot_time(gone)}")
+    claimed = f"SELECT min(at) FROM witness_changes WHERE became = 'running' AND was = 'pending' AND at > {gone}"
     first = eventually(lambda: cluster.ask(promoted, claimed), within=60)
     cluster.run("start", *(["--copy"] if int(until) % 2 else []))
-    window = Window(since or 0.0, min(until, _by_boot_time(loss.silent) + NOTED_WITHIN), until)
+    window = Window(since or 0.0, min(until, _by_boot_time(gone) + NOTED_WITHIN), until)
     return Failover(how, window, first - hit)
 
 
@@ -98,87 +88,79 @@ def _by_boot_time(wall_clock: float) -> float:
 
 _IS_PRIMARY = "SELECT true WHERE NOT pg_is_in_recovery()"
 
-Way = Callable[[Cluster, str, list[str]], Loss]
-"""Loses the primary."""
+Way = Callable[[Cluster, str, list[str]], float]
+"""Loses the primary; returns when that was, in seconds of the wall clock: it acknowledged nothing later."""
 
 
-def _now() -> Loss:
-    return Loss(time.time(), time.time())
-
-
-def _killed(cluster: Cluster, former: str, others: list[str]) -> Loss:
+def _killed(cluster: Cluster, former: str, others: list[str]) -> float:
     """The primary, with all its processes."""
-    cluster.kill(former)
-    gone = _now()
+    gone = cluster.kill(former)
     cluster.run("promote")
     return gone
 
 
-def _frozen(cluster: Cluster, former: str, others: list[str]) -> Loss:
+def _frozen(cluster: Cluster, former: str, others: list[str]) -> float:
     """The primary stands still, its kernel goes on; the promotion kills it."""
     signal_all(cluster.tree(former), signal.SIGSTOP)
-    gone = _now()
+    gone = time.time()
     time.sleep(LONG)
     cluster.run("promote")
     return gone
 
 
-def _read_only(cluster: Cluster, former: str, others: list[str]) -> Loss:
+def _read_only(cluster: Cluster, former: str, others: list[str]) -> float:
     """The primary goes on and answers, but takes no more writes; nobody is disconnected."""
     cluster.ask(former, "ALTER SYSTEM SET default_transaction_read_only = on")
     cluster.ask(former, "SELECT pg_reload_conf()")
     time.sleep(1)
     here = cluster.ask(former, "SELECT pg_current_wal_lsn()")
     eventually(lambda: cluster.ask(others[0], f"SELECT pg_last_wal_replay_lsn() >= '{here}'"), within=30)
-    gone = _now()
+    gone = time.time()
     cluster.run("promote", "--beside")
     time.sleep(LONG / 2)
     cluster.kill(former)
     return gone
 
 
-def _alone(cluster: Cluster, former: str, others: list[str]) -> Loss:
+def _alone(cluster: Cluster, former: str, others: list[str]) -> float:
     """The replica is lost; then the primary, which had gone on for a while; the replica comes back and is promoted."""
     cluster.kill(*others)
     time.sleep(LONG)
-    cluster.kill(former)
-    gone = _now()
+    gone = cluster.kill(former)
     cluster.run("promote")
     return gone
 
 
-def _node_killed(cluster: Cluster, former: str, others: list[str]) -> Loss:
+def _node_killed(cluster: Cluster, former: str, others: list[str]) -> float:
     """The primary and its Patroni."""
-    cluster.kill(f"patroni-{former}", former)
-    return _now()
+    return cluster.kill(f"patroni-{former}", former)
 
 
-def _server_killed(cluster: Cluster, former: str, others: list[str]) -> Loss:
+def _server_killed(cluster: Cluster, former: str, others: list[str]) -> float:
     """The primary; its Patroni finds out."""
-    cluster.kill(former)
-    return _now()
+    return cluster.kill(former)
 
 
-def _node_frozen(cluster: Cluster, former: str, others: list[str]) -> Loss:
+def _node_frozen(cluster: Cluster, former: str, others: list[str]) -> float:
     """The primary and its Patroni stand still until another has its place; then they are reset, as a watchdog does.
 
     They must not go on: a Patroni that stood still has been seen to take its lock back from the new leader.
     """
     tree = cluster.tree(f"patroni-{former}", former)
     signal_all(tree, signal.SIGSTOP)
-    gone = _now()
+    gone = time.time()
     eventually(lambda: any(cluster.ask(name, _IS_PRIMARY) for name in others), within=60)
     signal_all(tree, signal.SIGKILL)
     psutil.wait_procs(tree, 5)
     return gone
 
 
-def _switched(cluster: Cluster, former: str, others: list[str]) -> Loss:
+def _switched(cluster: Cluster, former: str, others: list[str]) -> float:
     """Patroni demotes the primary and promotes another."""
     cluster.run("promote")
     promoted = eventually(lambda: next((name for name in others if cluster.ask(name, _IS_PRIMARY)), None), within=60)
     gone = cluster.ask(promoted, _PROMOTED_AT)
-    return Loss(gone, gone)
+    return float(gone)
 
 
 _PROMOTED_AT = (
