@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS witness_changes (
     id {serial}, job_id BIGINT NOT NULL, was TEXT, became TEXT, lease BIGINT, tag TEXT, lane TEXT, unique_key TEXT,
     at DOUBLE PRECISION DEFAULT ({clock})
 );
+CREATE INDEX IF NOT EXISTS witness_of_job ON witness_changes (job_id, id);
 CREATE TABLE IF NOT EXISTS witness_effects (id {serial}, job_id BIGINT NOT NULL, lease BIGINT NOT NULL, after BIGINT, tag TEXT)
 """
 

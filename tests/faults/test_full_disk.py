@@ -116,4 +116,6 @@ def test_q3_a_full_disk_refuses_jobs_in_clear_words_and_holds_nobody_up_once_the
     disk.relieve()
     goes_on(scene, job_id, maintenance, time.monotonic())
     assert scene.stop() == 0
+    told = [event for event in scene.events("database.lost") if event["seen_by"] == "maintenance"]
+    assert 1 <= len(told) <= 2, "reads go well meanwhile: each would be told as the disk's return"
     assert watched.violations() == []
