@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -118,18 +119,17 @@ def stopped(*processes: int) -> Iterator[None]:
 def stopped_between_locks(world: World, application: str, place: int) -> Iterator[None]:
     """One backend is stopped for a while, at a moment when it holds none of the locks without which no other can write."""
 
-    def all_others_write() -> bool:
-        with contextlib.suppress(psycopg.errors.QueryCanceled):
-            effect = "INSERT INTO witness_effects (job_id, lease) VALUES (0, 0)"
-            administer(world, "SET statement_timeout = 500", "BEGIN", effect, "SELECT pg_current_wal_flush_lsn()", "ROLLBACK")
-            return True
-        return False
-
-    for _ in range(20):
-        with stopped(backends_of(world, application)[place]):
-            if all_others_write():
-                yield
-                return
+    effect = "INSERT INTO witness_effects (job_id, lease) VALUES (0, 0)"
+    write_and_flush = "SELECT pg_logical_emit_message(true, 'owner', '')"
+    with ThreadPoolExecutor(1) as owner:
+        for _ in range(20):
+            with stopped(backends_of(world, application)[place]):
+                write = owner.submit(administer, world, "BEGIN", effect, "ROLLBACK", write_and_flush)
+                # A commit that waits for the flush of another can not be cancelled: it ends when the backend goes on.
+                if wait([write], timeout=0.5).done:
+                    write.result()
+                    yield
+                    return
     raise AssertionError("twenty times the backend was stopped while it held up the whole server")
 
 
