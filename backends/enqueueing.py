@@ -209,15 +209,22 @@ _MANY_UNIQUE_ON_POSTGRES = _unless_taken(_many_on_postgres(postgresql.insert(ind
     job.id, job.created_at
 )
 _OF_THE_KEY = [job[name] == bindparam(f"b_{name}") for name in _KEY]
-_EXISTING = select(job.id).where(*_OF_THE_KEY).with_for_update(read=True, key_share=True)
-"""Locked, so that the answer is a write: its commit waits until a synchronous replica has the job that it names, too."""
+_EXISTING = select(job.id).where(*_OF_THE_KEY)
+
+_WRITE = func.pg_logical_emit_message(True, "jobqueue", "")
+"""Makes the answer a write: its commit waits until a synchronous replica has the job that it names, too.
+
+Not a lock on the row: an application that keeps its transaction open would hold up whoever ends the job meanwhile.
+"""
+
+_EXISTING_ON_POSTGRES = _EXISTING.add_columns(_WRITE)
 
 
 def _existing_of_many() -> Any:
     keys = func.unnest(*(bindparam(name, type_=ARRAY(job[name].type)) for name in _KEY)).table_valued(*_KEY, name="keys")
     wanted = keys.render_derived()
-    found = select(job.id, job.program_id, job.unique_key).join(wanted, and_(*(job[name] == wanted.c[name] for name in _KEY)))
-    return found.with_for_update(of=indexing_jobs, read=True, key_share=True)  # see _EXISTING
+    found = select(job.id, job.program_id, job.unique_key, _WRITE)
+    return found.join(wanted, and_(*(job[name] == wanted.c[name] for name in _KEY)))
 
 
 _EXISTING_OF_MANY = _existing_of_many()
@@ -286,9 +293,10 @@ def _insert_all_unique_on_sqlite(connection: Connection, rows: Sequence[dict[str
 
 def _insert_unique(connection: Connection, row: dict[str, Any]) -> tuple[int, bool]:
     """Insert unless the key is taken; the id, and whether it is new. A rival that vanishes meanwhile makes us look again."""
-    insertion = _single_unique(one_writer(connection))
+    on_sqlite = one_writer(connection)
+    insertion, existing = _single_unique(on_sqlite), _EXISTING if on_sqlite else _EXISTING_ON_POSTGRES
     while True:
-        for statement, is_new in ((insertion, True), (_EXISTING, False)):
+        for statement, is_new in ((insertion, True), (existing, False)):
             found = connection.execute(statement, row if is_new else {f"b_{name}": row[name] for name in _KEY}).scalar()
             if found is not None:
                 return int(found), is_new

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from backends import BadParameters, NewJob, Queue, open_engine
 from backends.parameters import DEEPEST, LARGEST_PARAMETERS, parameters_text
-from tests.backends.scene import in_processes, insert_raw, row
+from tests.backends.scene import DONE, claim_one, in_processes, insert_raw, row
 from tests.support import eventually
 
 
@@ -99,6 +99,17 @@ def test_a_repeated_key_keeps_the_callers_transaction_usable(queue: Queue) -> No
         queue.enqueue([NewJob("quick", 1, unique_key="day")], connection)
     assert again == [first]
     assert queue.counts().pending == 2
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("others", [[], [NewJob("quick", 1, unique_key="day")]], ids=["alone", "in a batch"])
+def test_a_repeated_key_in_a_transaction_that_stays_open_holds_up_no_end_of_its_job(queue: Queue, others: list[NewJob]) -> None:
+    keyed = NewJob("laned", 1, unique_key="night")
+    (first,) = queue.enqueue([keyed])
+    job = claim_one(queue, "tester:0001", "laned")
+    with queue.engine.begin() as connection:
+        assert queue.enqueue([keyed, *others], connection)[0] == first
+        assert queue.settle("tester:0001", [(job, DONE)]) == []
 
 
 def test_jobs_keep_their_order_when_only_some_have_a_key(queue: Queue) -> None:
