@@ -51,7 +51,8 @@ class RenewalThread(threading.Thread):
             if began >= renew_at:
                 if held := self._collect(began):
                     self._outages.ask(lambda held=held: self._renew(held))  # type: ignore[misc]
-                renew_at = self._outages.ask_again_at or began + self._limits.heartbeat_interval
+                ask_again_at = self._outages.ask_again_at  # of a former failure, when nobody holds anything any more
+                renew_at = ask_again_at if ask_again_at > began else began + self._limits.heartbeat_interval
 
     def _beat(self) -> None:
         self._tick += 1

@@ -7,7 +7,7 @@ from random import Random
 
 from sqlalchemy import Engine
 
-from backends import JobTypeFacts, NewJob, Queue, Sums
+from backends import JobTypeFacts, NewJob, Queue, Sums, open_engine
 from supervisor.limits import Limits
 from supervisor.renewal import RenewalThread
 from tests.support import eventually
@@ -31,6 +31,23 @@ def test_what_a_worker_holds_is_renewed_and_what_it_dropped_is_not(engine: Engin
     thread.stop()
     thread.join()
     assert _locked_at(queue, dropped) == before[dropped], "a claim was kept alive that its worker gave up"
+
+
+def test_an_outage_that_outlasts_the_last_lease_makes_nobody_spin() -> None:
+    board = Board(1)
+    board.slots[0].act(Activity(1, os.getpid(), Phase.RUNNING, boot_time(), 1, 1, 0.0, 1))
+    board.slots[0].book([Claim(HELD, ClaimState.HELD, boot_time())])
+    away = Queue(open_engine("postgresql://nobody@127.0.0.1:1/none", connect_timeout=2))
+    sums = Sums()
+    thread = RenewalThread(away, board, ["worker-1"], os.getppid(), Limits(30.0, 5.0, 1.0, 20.0), Random(1), sums)
+    thread.start()
+    eventually(lambda: sums)
+    board.slots[0].book([])
+    failed = eventually(lambda: board.pulse("renewal"))
+    looks = eventually(lambda: (pulse := board.pulse("renewal")).at > failed.at + 2.0 and pulse.tick - failed.tick)
+    thread.stop()
+    thread.join()
+    assert looks < 30, "who had nothing to renew asked again and again whether it was time to"
 
 
 def _locked_at(queue: Queue, job_id: int) -> object:
