@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from .connections import BadDatabaseUrl, InheritedConnection, refuse_inherited, remember
 from .job import DatabaseUnavailable
@@ -230,7 +230,7 @@ def _connect(file: str, wal: bool | None, autocheckpoint: int, wait: float, make
         connection.take_charge(file, opened, wait)
         connection.refuse_moved()
         _configure(connection, wal, autocheckpoint)
-        remember_log(file, connection.turnstile.descriptor)
+        remember_log(file, opened, connection.turnstile.descriptor)
     except OSError as error:
         driver.Connection.close(connection)
         raise DatabaseUnavailable(f"cannot write {error.filename}, which SQLite needs: {error.strerror}") from error
@@ -247,7 +247,7 @@ def _readable(text: bytes) -> str:
 
 def _make(file: str, make: bool) -> None:
     """Create the file, for its owner only. Exclusively: opening a database that this process uses would drop its locks."""
-    if os.path.exists(file):
+    if standing(file) is not None:
         return
     if not make:
         raise DatabaseUnavailable(f"{file} is gone: it was deleted or moved away; put it back, or start anew to have it made")
@@ -349,11 +349,17 @@ def checkpoint(engine: Engine, *, large: int = LARGE_LOG) -> bool:
     """Move what it can of the write-ahead log into the database, and empty a log of more than `large` bytes.
 
     Only one process does this at a time: False when another one is at it, or where there is no such log (Postgres). It waits
-    for no reader, and for writers only when the log is large.
+    for no reader, and for writers only when the log is large. Raises `DatabaseUnavailable`.
     """
-    file = str(engine.url.database)
     if engine.dialect.name != "sqlite":
         return False
+    try:
+        return _checkpoint(engine, str(engine.url.database), large)
+    except (driver.Error, DBAPIError, OSError) as error:
+        raise DatabaseUnavailable(f"cannot empty the write-ahead log: {getattr(error, 'orig', error)}") from error
+
+
+def _checkpoint(engine: Engine, file: str, large: int) -> bool:
     with engine.connect() as connection, only_one(f"{file}.checkpointer", file) as ours:
         if ours:
             own = own_connection(connection)
@@ -374,7 +380,7 @@ def log_size(engine: Engine) -> int | None:
 def _size(file: str) -> int:
     try:
         return os.stat(file).st_size
-    except FileNotFoundError:
+    except OSError:  # not there, or not to be seen: whoever opens the database says what is wrong
         return 0
 
 

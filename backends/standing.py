@@ -9,16 +9,20 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from .job import DatabaseUnavailable
+
 Standing = tuple[int, int]
 """Device and inode: what a name stands for."""
 
 
 def standing(file: str) -> Standing | None:
-    """What stands under this name now; None when nothing does."""
+    """What stands under this name now; None when nothing does. Raises `DatabaseUnavailable` when nobody can tell."""
     try:
         found = os.stat(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise DatabaseUnavailable(f"cannot look at {file}: {error.strerror}") from error
     return found.st_dev, found.st_ino
 
 
@@ -32,9 +36,10 @@ def why_moved(file: str, opened: Standing | None) -> str:
     return f"another file was put in the place of {file} while it was in use; nothing is written to the old one any more"
 
 
-def remember_log(file: str, descriptor: int) -> None:
-    """Note in the turnstile's file, open as `descriptor`, which log belongs to which database."""
-    noted = _pair(file)
+def remember_log(file: str, opened: Standing | None, descriptor: int) -> None:
+    """Note in the turnstile's file, open as `descriptor`, that the log beside belongs to the database that was opened."""
+    log = standing(f"{file}-wal")
+    noted = f"{opened[1]} {log[1]}".encode() if opened and log else b""
     if noted and noted != os.pread(descriptor, 100, 0):
         os.pwrite(descriptor, noted, 0)
         os.ftruncate(descriptor, len(noted))
@@ -45,14 +50,16 @@ def why_foreign_log(file: str) -> str:
     with suppress(OSError, ValueError), open(f"{file}.turnstile", "rb") as note:
         database, log = map(int, note.read(100).split())
         here, beside = standing(file), standing(f"{file}-wal")
-        if beside is not None and beside[1] == log and (here is None or here[1] != database):
+        if beside is None or beside[1] != log:
+            return ""
+        if here is None:
+            return (
+                f"{file} was deleted or moved away, and {file}-wal, which holds its latest commits, was left behind;"
+                f" put {file} back beside it, and delete neither"
+            )
+        if here[1] != database:
             return (
                 f"{file}-wal is the write-ahead log of another file, which stood here before; to go on with what stands here now,"
                 f" delete {file}-wal and {file}-shm"
             )
     return ""
-
-
-def _pair(file: str) -> bytes:
-    here, log = standing(file), standing(f"{file}-wal")
-    return f"{here[1]} {log[1]}".encode() if here and log else b""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from backends import DatabaseUnavailable, NewJob, Queue, Status, as_unavailable, open_engine
+from backends import DatabaseUnavailable, NewJob, Queue, Status, as_unavailable, open_engine, sqlite
 from tests.supervisor.scene import Scene
 from tests.support import eventually
 
@@ -158,5 +159,60 @@ def test_a_supervisor_says_that_its_file_was_replaced_and_goes_on_with_the_new_o
         assert scene.process is not None
         assert scene.process.poll() is None
         assert verdict(scene.queue) == "ok"
+    finally:
+        scene.close()
+
+
+def test_a_file_that_was_moved_away_from_its_log_is_asked_for_and_the_log_is_kept(
+    open_queue: Callable[..., Queue], file: Path
+) -> None:
+    running, away = open_queue(), file.with_name("away.db")
+    running.enqueue(ONE)
+    file.rename(away)
+    with pytest.raises(DatabaseUnavailable):
+        running.counts()
+    with pytest.raises(DatabaseUnavailable, match=r"put .*queue\.db back beside it, and delete neither"):
+        running.counts()
+    away.rename(file)
+    assert jobs_in(running) == 1
+
+
+def test_a_file_replaced_while_it_is_being_opened_is_not_taken_for_the_owner_of_the_log(
+    open_queue: Callable[..., Queue], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = open_queue()
+    running.enqueue(ONE)
+    copy, configure = backup(running, file), sqlite._configure
+
+    def configure_and_lose_it(*arguments: Any) -> None:
+        configure(*arguments)
+        copy.replace(file)
+
+    monkeypatch.setattr(sqlite, "_configure", configure_and_lose_it)
+    with pytest.raises(DatabaseUnavailable, match="another file was put in the place"):
+        open_queue().counts()
+    monkeypatch.undo()
+    with pytest.raises(DatabaseUnavailable, match="is the write-ahead log of another file"):
+        open_queue().counts()
+
+
+def test_a_supervisor_outlives_that_a_file_stands_where_its_databases_folder_was(
+    database_url: str, file: Path, tmp_path: Path
+) -> None:
+    folder, away = tmp_path / "data", tmp_path / "away"
+    folder.mkdir()
+    file.rename(folder / file.name)
+    scene = Scene(tmp_path, f"sqlite:///{folder}/{file.name}").start()
+    try:
+        scene.becomes(*scene.enqueue("quick"), Status.COMPLETED)
+        scene.queue.engine.dispose()
+        folder.rename(away)
+        folder.touch()
+        scene.seen("database.unavailable")
+        scene.seen("database.lost")
+        folder.unlink()
+        away.rename(folder)
+        scene.becomes(*scene.enqueue("quick"), Status.COMPLETED)
+        assert not scene.events("worker.lost") + scene.events("maintenance.lost")
     finally:
         scene.close()
