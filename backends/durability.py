@@ -43,6 +43,8 @@ def _place(source: str, role: str, database: str, line: str) -> tuple[str, str]:
             return "by the options of the connection (database_url, or PGOPTIONS)", "take it out of them,"
         case "user":
             return f"for the role {role}", f"ALTER ROLE {role} {_ON}"
+        case "global":
+            return "for all roles", f"ALTER ROLE ALL {_ON}"
         case "database":
             return f"for the database {database}", f"ALTER DATABASE {database} {_ON}"
         case "database user":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from backends import Job, Kind, Outcome
+
+from .pace import pause
 
 SLOW = 0.1
 """Seconds after which a running job counts as slow: what is finished is settled, what was not started is handed back."""
@@ -30,6 +34,8 @@ class Batch:
         self._waiting = deque(jobs)
         self._finished: Finished = []
         self._in_doubt: set[int] = set()
+        self._failures = 0
+        self._ask_again_at = 0.0
 
     def start(self) -> Job | None:
         """The next job to run; None when there is none left."""
@@ -57,6 +63,16 @@ class Batch:
         """The answer to their settling was lost: it may have been done."""
         self._in_doubt.update(job.id for job, _ in finished)
 
+    def hold_off(self, lock_timeout: float) -> None:
+        """The database did not answer: do not ask it again at once behind a slow job."""
+        self._failures += 1
+        self._ask_again_at = time.monotonic() + pause(self._failures, lock_timeout, random.random())
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether it is time to ask the database behind a slow job."""
+        return time.monotonic() >= self._ask_again_at
+
     def surely(self, lost: list[Job]) -> list[Job]:
         """Those of the jobs not found held any more that no earlier call can have settled."""
         return [job for job in lost if job.id not in self._in_doubt]
@@ -72,8 +88,9 @@ class Batch:
 class Helper:
     """One thread that, while a batch of more than one job is in hand, settles and hands back behind a slow job."""
 
-    def __init__(self, settle: Callable[[Batch, Finished], None]) -> None:
-        self._settle = settle
+    def __init__(self, settle: Callable[[Batch, Finished], None], lock_timeout: float = 30.0) -> None:
+        """`settle` raises when it cannot: then it is asked again less and less often."""
+        self._settle, self._lock_timeout = settle, lock_timeout
         self._batch: Batch | None = None
         self._in_hand = threading.Event()
         self._settling = threading.Lock()
@@ -99,7 +116,7 @@ class Helper:
             batch = self._batch
             if batch is not None and (batch, batch.ran) == done_before:
                 with self._settling:
-                    if self._batch is batch:
+                    if self._batch is batch and batch.may_ask:
                         self._relieve(batch)
             done_before = (batch, batch.ran if batch else -1)
             _PAUSE.wait(SLOW / 2)
@@ -114,6 +131,7 @@ class Helper:
                 self._settle(batch, finished)
             except Exception:
                 batch.put_back(finished)
+                batch.hold_off(self._lock_timeout)
 
 
 _PAUSE = threading.Event()

@@ -75,7 +75,7 @@ class Worker:
         self._timeouts = {spec.job_type: spec.timeout or 0.0 for spec in settings.handlers}
         lease = settings.lock_timeout - settings.heartbeat_interval
         self._ledger = Ledger(slot, settings.process_id, lease)
-        self._helper = Helper(self._relieve)
+        self._helper = Helper(self._settle_part, settings.lock_timeout)
         self._batch: Batch | None = None
         self._admitting = True
         self._polls = 0
@@ -172,13 +172,20 @@ class Worker:
         self._ledger.settled()
 
     def _relieve(self, batch: Batch, finished: Finished) -> None:
-        """Settle part of a batch while it is worked off; also called in the helper's thread."""
+        """Settle part of a batch, or leave that for later."""
+        try:
+            self._settle_part(batch, finished)
+        except DatabaseUnavailable:
+            batch.put_back(finished)
+
+    def _settle_part(self, batch: Batch, finished: Finished) -> None:
+        """Settle part of a batch while it is worked off; called in the helper's thread too. Raises `DatabaseUnavailable`."""
         try:
             self._settled(batch, finished, self._queue.settle(batch.tag, finished))
         except DatabaseUnavailable as error:
             batch.doubt(finished)
-            batch.put_back(finished)
             self._unavailable(error)
+            raise
 
     def _settled(self, batch: Batch | None, finished: Finished, lost: list[Job]) -> None:
         lost = batch.surely(lost) if batch is not None and lost else lost

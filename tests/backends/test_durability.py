@@ -38,6 +38,7 @@ def refusal_at(url: str) -> str:
     ("told", "where"),
     [
         ("ALTER SYSTEM", "for the whole server ("),
+        ("ALTER ROLE ALL", "for all roles"),
         ("ALTER DATABASE postgres", "for the database postgres"),
         ("ALTER ROLE postgres", "for the role postgres"),
         ("ALTER ROLE postgres IN DATABASE postgres", "for the role postgres in the database postgres"),

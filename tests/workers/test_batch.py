@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -10,6 +11,7 @@ from backends import DatabaseUnavailable, Kind, Outcome
 from tests.support import eventually
 from tests.workers.jobs import a_job
 from workers.batch import SLOW, Batch, Finished, Helper, handed_back
+from workers.pace import FIRST_PAUSE
 
 DONE = Outcome(Kind.COMPLETED)
 JOBS = [a_job(number) for number in range(1, 5)]
@@ -120,6 +122,23 @@ def test_a_helper_that_met_an_error_still_helps_with_the_next_batch() -> None:
         eventually(lambda number=number: len(settled) >= number)
         helper.stop_watching()
     assert len(settled) == 2
+
+
+def test_a_database_that_is_away_is_asked_less_and_less_often_behind_a_slow_job() -> None:
+    asked_at: list[float] = []
+
+    def settle(batch: Batch, finished: Finished) -> None:
+        asked_at.append(time.monotonic())
+        raise DatabaseUnavailable("gone")
+
+    helper = Helper(settle, lock_timeout=30.0)
+    batch = Batch("t:1", JOBS)
+    batch.start()
+    helper.watch(batch)
+    eventually(lambda: len(asked_at) == 3)
+    helper.stop_watching()
+    assert asked_at[1] - asked_at[0] >= FIRST_PAUSE / 2
+    assert asked_at[2] - asked_at[1] >= FIRST_PAUSE
 
 
 def test_what_is_handed_back_is_unspent_and_without_a_reason() -> None:
