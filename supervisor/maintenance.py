@@ -13,7 +13,7 @@ from typing import Any
 
 from backends import Death, Queue, Settled, SupervisorReport, checkpoint, log_size, open_engine, tell_of_waiting
 from config import Settings
-from workers import Board, ClaimState, boot_time
+from workers import Board, ClaimState, boot_time, readable
 
 from . import plan
 from .burials import from_message
@@ -278,9 +278,7 @@ class Maintenance:
             busy = busy and self._lookout.is_busy()
             interval = max(self._hints.interval, OWN_COMMITS if busy else 0.0)
             listening = self._hints.descriptors if idle else []
-            ready, _, _ = select.select(
-                [self._channel.descriptor, *listening], [], [], min(left, interval) if idle else left
-            )
+            ready = readable([self._channel.descriptor, *listening], min(left, interval) if idle else left)
             if self._channel.descriptor in ready:
                 return
             if idle and (hinted := self._hints.take()):

@@ -6,6 +6,7 @@ forks processes that call `run_worker`, and watches them through the slots of a 
 
 from .context import JobContext
 from .handlers import HandlerProblem, HandlerSpec, resolve
+from .readiness import readable
 from .scrubbing import scrub
 from .slot import (
     MOST_CLAIMS,
@@ -48,6 +49,7 @@ __all__ = [
     "Wish",
     "WorkerSettings",
     "boot_time",
+    "readable",
     "resolve",
     "run_worker",
     "scrub",

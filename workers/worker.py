@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
 import time
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from .handlers import Handler, HandlerSpec, resolve
 from .ledger import Ledger
 from .live import LiveContext
 from .pace import next_size, pause, to_keep
+from .readiness import readable
 from .slot import Activity, Order, Phase, Slot, boot_time
 from .tallies import Tallies
 from .verdicts import outcome_of, stopped
@@ -258,7 +258,7 @@ class Worker:
         self._enter(Phase.IDLE)
         self._title("idle")
         patience = self._settings.poll_interval * self._random.uniform(0.8, 1.2)
-        ready, _, _ = select.select([self._wake, self._life, self._signalled], [], [], patience)
+        ready = readable([self._wake, self._life, self._signalled], patience)
         self._hear(ready)
         # Maintenance admits each poll_interval; without its word most looks at an idle queue would cost three times as much.
         self._polls += 1
@@ -270,8 +270,7 @@ class Worker:
         self._title("waits for the database")
         over = boot_time() + pause(self._failures, self._settings.lock_timeout, self._random.random())
         while (left := over - boot_time()) > 0 and not self._leaving():
-            ready, _, _ = select.select([self._life, self._signalled], [], [], left)
-            self._hear(ready)
+            self._hear(readable([self._life, self._signalled], left))
 
     def _hear(self, ready: list[int]) -> None:
         """Read what these pipes say: that the supervisor is gone, or nothing but that it is time to look around."""

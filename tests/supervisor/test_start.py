@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 
 import psutil
@@ -182,6 +183,24 @@ def test_a_limit_of_open_files_is_raised_as_far_as_allowed_and_else_said_with_wh
     assert allowed.seen("supervisor.ready", within=30)["workers"] == 7
     assert psutil.Process(allowed.process.pid).num_fds() <= 77  # type: ignore[union-attr]
     assert allowed.stop() == 0
+
+
+MANY_OPEN = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+for _ in range(1030):
+    os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_descriptors_with_high_numbers_are_waited_for_as_hundreds_of_workers_have_them(quiet_stage: Stage) -> None:
+    scene = quiet_stage()
+    scene.launch(sys.executable, "-c", MANY_OPEN)
+    scene.seen("supervisor.ready", within=20)
+    scene.becomes(*scene.enqueue("quick"), Status.COMPLETED)
+    assert not scene.events("worker.lost") + scene.events("maintenance.lost")
+    assert scene.stop() == 0
 
 
 def test_an_extension_does_its_part_at_start_and_is_quoted_in_the_log(quiet_stage: Stage) -> None:
