@@ -70,7 +70,8 @@ class Worker:
         self._current: tuple[int, int, float] = (0, 0, 0.0)
         self._activity = slot.activity
         self._size = 1
-        self._random = Random(settings.incarnation)
+        # Of its own name: numbers begin at one on every host, and workers that draw alike would ask the database all at once.
+        self._random = Random(f"{settings.process_id} {settings.incarnation}")
         self._handlers: dict[str, Handler] = {}
         self._timeouts = {spec.job_type: spec.timeout or 0.0 for spec in settings.handlers}
         lease = settings.lock_timeout - settings.heartbeat_interval

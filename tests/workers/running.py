@@ -31,11 +31,11 @@ class RunningWorker:
         self._wake, self._life = os.pipe(), os.pipe()
         timeouts = settings.pop("timeouts", {})
         self.settings = WorkerSettings(
-            process_id=PROCESS, slot_index=0, incarnation=1, database_url=database_url,
+            slot_index=0, incarnation=1, database_url=database_url,
             handlers=tuple(
                 HandlerSpec(each, f"tests.workers.handlers:{each}", timeouts.get(each)) for each in types
             ),
-            **({"heartbeat_interval": 0.5, "lock_timeout": 10.0, "poll_interval": 0.05,
+            **({"process_id": PROCESS, "heartbeat_interval": 0.5, "lock_timeout": 10.0, "poll_interval": 0.05,
                 "policies": dict.fromkeys(types, RetryPolicy(backoff="none"))} | settings),
         )
 
@@ -56,7 +56,10 @@ class RunningWorker:
             self.board.resume()
             log = self.log.open("a", buffering=1)
             structlog.configure(
-                processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)],
+                processors=[
+                    structlog.processors.TimeStamper(fmt=None), structlog.processors.format_exc_info,
+                    structlog.processors.JSONRenderer(default=str),
+                ],
                 logger_factory=structlog.PrintLoggerFactory(log),
                 wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
             )

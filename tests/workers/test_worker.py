@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -368,3 +370,36 @@ def test_a_handler_outlives_an_outage_and_is_settled_afterwards(
     finally:
         worker.remove()
         queue.engine.dispose()
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_two_hosts_workers_of_one_number_ask_a_server_that_refuses_them_later_and_later_each_at_its_own_time(
+    queue: Queue, tmp_path: Path
+) -> None:
+    """The numbers of workers begin at one on every host: were chance drawn by them alone, all hosts would ask at once."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"postgresql://nobody@127.0.0.1:{closed.getsockname()[1]}/none"
+        workers = []
+        try:
+            for host in ("one", "two"):
+                (tmp_path / host).mkdir()
+                worker = RunningWorker(tmp_path / host, url, "quick", process_id=f"{host}-1", lock_timeout=30.0)
+                workers.append(worker.start(queue))
+            pauses = [_pauses(worker, 3) for worker in workers]
+        finally:
+            for worker in workers:
+                worker.remove()
+    for its in pauses:
+        assert all(pause > shortest for pause, shortest in zip(its, (0.25, 0.5, 1.0), strict=True)), its
+    assert max(abs(one - two) for one, two in zip(*pauses, strict=True)) > 0.1, f"they ask in step: {pauses}"
+
+
+def _pauses(worker: RunningWorker, number: int) -> list[float]:
+    """The first seconds that it let pass between two refusals."""
+
+    def refused() -> list[float]:
+        return [float(each["timestamp"]) for each in worker.events("database.unavailable")]
+
+    eventually(lambda: len(refused()) > number)
+    return [after - before for before, after in pairwise(refused())][:number]
