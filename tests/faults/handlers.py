@@ -105,7 +105,9 @@ def leaves_a_fork(ctx: JobContext) -> None:
             time.sleep(600)
         while not Path(f"{ctx.job.parameters['children']} ready").exists():
             time.sleep(0.01)
-        Path(ctx.job.parameters["children"]).write_text(str(pid))
+        fresh = Path(f"{ctx.job.parameters['children']} fresh")
+        fresh.write_text(str(pid))
+        fresh.rename(ctx.job.parameters["children"])  # whoever sees it reads all of it
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -1,7 +1,8 @@
 """Power loss: from a trace of a program's writes and syncs, the states in which a disk may be found when the power comes back.
 
 What was synced is there. Of what was not, any part may be: each write, in any order, whole or up to a sector; a file that was
-made or deleted since its folder was synced is there or is not.
+made or deleted since its folder was synced is there or is not. What a sync that failed was to put there is nowhere, and no later
+sync finds it: a system may forget it then.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from random import Random
 
 SECTOR = 512
 SYNCS = ("fsync", "fdatasync")
+FAILED = "failed sync"
 CALLS = "pwrite64,write,fdatasync,fsync,ftruncate,unlink,openat"
 _LINE = re.compile(r"^\d+\s+(?P<call>\w+)\((?P<arguments>.*)\)\s+= (?P<result>-?\d+)")
 _FILE = re.compile(r"\d+<(?P<path>[^>]*)>")
@@ -41,9 +43,13 @@ def trace(command: Sequence[str], to: Path, *options: str, **run: object) -> lis
 
 def _parsed(line: str) -> Call | None:
     found = _LINE.match(line)
-    if not found or int(found["result"]) < 0:
+    if not found:
         return None
     name, arguments = found["call"], found["arguments"]
+    if int(found["result"]) < 0:
+        if name not in SYNCS:
+            return None
+        name = FAILED
     texts = [bytes.fromhex(text["text"].replace("\\x", "")) for text in _TEXT.finditer(arguments)]
     if name in ("unlink", "openat"):
         return Call(name, texts[0].decode()) if name == "unlink" or "O_CREAT" in arguments else None
@@ -107,6 +113,8 @@ class Disk:
     def _change(self, file: _File, call: Call) -> None:
         if call.name in ("pwrite64", "ftruncate"):
             file.pending.append(call)
+        elif call.name == FAILED:
+            file.pending = [each for each in file.pending if each.name == "ftruncate"]  # no data, and no sync reports it
         elif call.name in SYNCS:
             content = bytearray(file.synced)
             for each in file.pending:
@@ -120,10 +128,15 @@ class Disk:
         return {Path(path).name: file.with_some(chance) for path, file in (there | back).items()}
 
 
-def losses(before: Path, calls: Sequence[Call], chance: Random, number: int) -> Iterator[tuple[int, dict[str, bytes]]]:
-    """So many moments of losing power, evenly spread: how many calls came before, and the files found. `before`: a copy."""
-    disk, step = Disk(before), max(1.0, len(calls) / number)
-    wanted = {int(step * index + chance.random() * step) for index in range(number)}
+def losses(
+    before: Path, calls: Sequence[Call], chance: Random, number: int, after: int = 0
+) -> Iterator[tuple[int, dict[str, bytes]]]:
+    """So many moments of losing power, evenly spread: how many calls came before, and the files found. `before`: a copy.
+
+    The first is not before so many calls.
+    """
+    disk, step = Disk(before), max(1.0, (len(calls) - after) / number)
+    wanted = {after + int(step * index + chance.random() * step) for index in range(number)}
     for count, call in enumerate(calls, 1):
         disk.do(call)
         if count in wanted:

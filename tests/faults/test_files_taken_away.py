@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from tests.support import eventually
 pytestmark = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 JOURNALS = pytest.mark.parametrize("journal", ["wal", "rollback"])
 ONE = [NewJob("quick", 1)]
+TOLD = re.compile("another file was put in the place|is the write-ahead log of another file|no turn to write within 0.5 s")
+"""What is said of a file that was replaced; and that one's turn did not come, as on a busy machine while a worker starts."""
 
 
 @pytest.fixture
@@ -155,7 +158,8 @@ def test_a_supervisor_says_that_its_file_was_replaced_and_goes_on_with_the_new_o
         (second,) = eventually(lambda: scene.enqueue("quick"))
         assert second == first + 1
         scene.becomes(second, Status.COMPLETED)
-        assert {event["reason"].split()[0] for event in scene.events("database.lost")} <= {"another", f"{file}-wal"}
+        reasons = {event["reason"] for event in scene.events("database.lost")}
+        assert [each for each in reasons if not TOLD.search(each)] == []
         assert scene.process is not None
         assert scene.process.poll() is None
         assert verdict(scene.queue) == "ok"
