@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -11,6 +12,8 @@ from .wording import span
 
 if TYPE_CHECKING:
     from backends import Stale, Transaction
+
+    from .problems import Problem
 
 SKEW_ALLOWED = 5.0
 CONNECTIONS_BESIDE_WORKERS = 4
@@ -119,24 +122,29 @@ def sqlite_log(size: int, file: str) -> Iterator[Finding]:
         yield Finding("database", "SQLITE-LOG", "ok", f"the write-ahead log has {megabytes}")
         return
     what = f"the write-ahead log has {megabytes}: a program reads an old state of the database, and it grows until that ends"
-    fix = f"fuser -v {file} names who has it open. End the one that reads; a running supervisor empties the log within seconds."
+    find = f"fuser -v {shlex.quote(file)} names who has it open."
+    fix = f"{find} End the one that reads; a running supervisor empties the log within seconds."
     yield Finding("database", "SQLITE-LOG", "warn", what, fix)
 
 
 def postgres_durability(settings: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether a commit on this server survives a crash of it."""
-    for name, can_lose in (
-        ("fsync", "the database"),
-        ("full_page_writes", "the database"),
-        ("synchronous_commit", "jobs"),
-    ):
+    """Whether the server's files survive a crash of it."""
+    for name in ("fsync", "full_page_writes"):
         finding = f"PG-{name.upper().replace('_', '-')}"
         if settings[name] == "off":
-            what = f"{name} is off: a crash of the server can lose {can_lose}"
+            what = f"{name} is off: a crash of the server can lose the database"
             fix = f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();"
             yield Finding("database", finding, "fail", what, fix)
         else:
             yield Finding("database", finding, "ok", f"{name} is {settings[name]}")
+
+
+def postgres_commits(refused: Problem | None, setting: str) -> Iterator[Finding]:
+    """Whether a commit is on the server's disk when it returns; `refused` says who told the server otherwise."""
+    if refused is None:
+        yield Finding("database", "PG-SYNCHRONOUS-COMMIT", "ok", f"synchronous_commit is {setting}")
+        return
+    yield Finding("database", refused.name, "fail", refused.what, refused.fix)
 
 
 def postgres_connections(limit: int, in_use: int, workers: int) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ import typer
 from . import checks, output
 from .checks import Finding
 from .handlers import probe_handlers, problems_of
-from .opening import load, open_database
+from .opening import load, open_database, problem_of
 from .options import AsJson, ConfigFile
 from .problems import Exit, Problem
 
@@ -92,10 +92,21 @@ def _examine_postgres(queue: Queue, settings: Settings) -> Iterator[Finding]:
 
     server = queue.read(server_settings)
     yield from checks.postgres_durability(server)
+    yield from checks.postgres_commits(_unsafe_commits(queue), server["synchronous_commit"])
     yield from checks.postgres_transactions(queue.read(oldest_transaction))
     if settings.database.pooler == "none":
         in_use = queue.read(connections_in_use)
         yield from checks.postgres_connections(int(server["max_connections"]), in_use, settings.workers.count)
+
+
+def _unsafe_commits(queue: Queue) -> Problem | None:
+    from backends import UnsafeCommits, refuse_unsafe_commits
+
+    try:
+        queue.read(refuse_unsafe_commits)
+    except UnsafeCommits as error:
+        return problem_of(error)
+    return None
 
 
 def _examine_queue(queue: Queue, settings: Settings) -> Iterator[Finding]:

@@ -12,8 +12,8 @@ from .world import World
 CLIENTS = ("ann", "bob")
 
 
-def soak(world: World, plan: Iterable[Fault]) -> Counter[str]:
-    """Do the plan, and drain the world; returns how often each fault was done."""
+def soak(world: World, plan: Iterable[Fault], at_least: int = 0) -> Counter[str]:
+    """Do the plan while clients use the world, until so many jobs are completed; returns how often each fault was done."""
     world.start()
     for name in CLIENTS:
         world.add_client(name)
@@ -23,6 +23,7 @@ def soak(world: World, plan: Iterable[Fault]) -> Counter[str]:
         time.sleep(max(0.0, began + fault.at - time.monotonic()))
         done[fault.what] += do(world, fault)
         _restore(world, fault)
+    world.completes(at_least)
     world.rest()
     world.mend()
     world.drain()

@@ -26,7 +26,7 @@ from .proxy import Proxy
 
 _STEADY = {"handler": "tests.chaos.handlers:steady"}
 JOB_TYPES: dict[str, Any] = {
-    "steady": _STEADY, "laned": _STEADY | {"lane": "program:{program_id}"}, "hasty": _STEADY | {"timeout": 2},
+    "steady": _STEADY, "laned": _STEADY | {"lane": "program:{program_id}"}, "hasty": _STEADY | {"timeout": 1},
 }
 
 
@@ -152,6 +152,17 @@ class World:
             signal_all(scene.tree(), signal.SIGCONT)
             if scene.process is None or scene.process.poll() is not None:
                 scene.launch()
+
+    def completes(self, jobs: int) -> None:
+        """Wait until so many jobs are completed."""
+
+        def enough() -> bool:
+            with contextlib.suppress(DatabaseUnavailable):
+                self.queue.fold_counts()
+                return self.queue.counts().completed >= jobs
+            return False
+
+        eventually(enough, within=60, every=0.2)
 
     def rest(self) -> None:
         """No more new jobs."""
