@@ -60,6 +60,6 @@ def why_foreign_log(file: str) -> str:
         if here[1] != database:
             return (
                 f"{file}-wal is the write-ahead log of another file, which stood here before; to go on with what stands here now,"
-                f" delete {file}-wal and {file}-shm"
+                f" end every program that has it open, and move {file}-wal and {file}-shm away"
             )
     return ""

@@ -76,7 +76,7 @@ def test_a_backup_moved_over_the_file_stops_all_writing_to_the_old_one(
         running.enqueue(ONE)
     if journal == "wal":
         for again in (running, open_queue()):
-            with pytest.raises(DatabaseUnavailable, match=r"queue\.db-wal is the write-ahead log of another file.*delete"):
+            with pytest.raises(DatabaseUnavailable, match=r"queue\.db-wal is the write-ahead log of another file.*move"):
                 again.counts()
         leave_no_log(file)
     assert jobs_in(running) == 1
