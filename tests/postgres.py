@@ -83,15 +83,22 @@ def _reachable(path: Path) -> bool:
 
 
 class PrivatePostgres:
-    """A throw-away server of its own on a loopback port; start, stop, kill and freeze it at will."""
+    """A throw-away server of its own on a loopback port; start, stop, kill and freeze it at will.
 
-    def __init__(self, settings: str = "") -> None:
+    One that is a `replica_of` another, which runs, is a copy of it that follows it.
+    """
+
+    def __init__(self, settings: str = "", replica_of: PrivatePostgres | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="jqpg-", dir="/tmp"))
         self.port = _free_port()
         self._server: subprocess.Popen[bytes] | None = None
         self._data = self.folder / "data"
         _hand_over(self.folder)
-        _run("cp", "-a", str(_pristine()), str(self._data))
+        if replica_of is None:
+            _run("cp", "-a", str(_pristine()), str(self._data))
+        else:
+            basebackup = str(_runnable_binaries() / "pg_basebackup")
+            _run(basebackup, "-D", str(self._data), "-R", "-c", "fast", "--no-sync", "-d", replica_of.url())
         with (self._data / "postgresql.conf").open("a") as config:
             config.write(f"{_SETTINGS}\nport = {self.port}\nunix_socket_directories = '{self.folder}'\n{settings}\n")
 

@@ -1,6 +1,6 @@
 """A program that uses the queue while everything breaks: it adds jobs in every way there is, cancels some and retries some.
 
-Run as `python -m tests.chaos.client URL FOLDER NAME SEED [POOLER]`; it ends when a file
+Run as `python -m tests.chaos.client URL FOLDER NAME SEED [POOLER [MOST_PENDING]]`; it ends when a file
 `FOLDER/enough` appears, and may be killed.
 """
 
@@ -33,8 +33,11 @@ class RolledBack(Exception):
 class Client:
     """One life of a client."""
 
-    def __init__(self, url: str, folder: Path, name: str, seed: str, pooler: str = "none") -> None:
+    def __init__(
+        self, url: str, folder: Path, name: str, seed: str, pooler: str = "none", most_pending: str = str(MOST_PENDING)
+    ) -> None:
         self._folder, self._name = folder, f"{name}.{time.time_ns()}"
+        self._most_pending = int(most_pending)
         self._random = Random(seed)
         self._recorder = Recorder(folder, f"client-{name}")
         self._engine = open_engine(url, connect_timeout=1, statement_timeout=3, pooler=pooler)
@@ -54,7 +57,7 @@ class Client:
 
     def _pause_while_many_wait(self) -> None:
         with contextlib.suppress(DatabaseUnavailable):
-            while self._queue.counts().pending > MOST_PENDING and not (self._folder / "enough").exists():
+            while self._queue.counts().pending > self._most_pending and not (self._folder / "enough").exists():
                 time.sleep(0.2)
 
     def _new_job(self) -> NewJob:

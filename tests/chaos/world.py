@@ -22,6 +22,7 @@ from workers import boot_time
 
 from . import witness
 from .checker import Evidence, gather
+from .client import MOST_PENDING
 from .proxy import Proxy
 
 _STEADY = {"handler": "tests.chaos.handlers:steady"}
@@ -111,8 +112,11 @@ class Server(Database):
 class World:
     """Everything that a fault can be done to."""
 
-    def __init__(self, folder: Path, database: Database, random: Random, supervisors: int = 2, workers: int = 2) -> None:
-        self.folder, self.database, self._random = folder, database, random
+    def __init__(
+        self, folder: Path, database: Database, random: Random, supervisors: int = 2, workers: int = 2,
+        most_pending: int = MOST_PENDING,
+    ) -> None:
+        self.folder, self.database, self._random, self._most_pending = folder, database, random, most_pending
         self.histories = folder / "histories"
         self.histories.mkdir()
         self.engine = open_engine(database.own_url, connect_timeout=2)  # past the proxy
@@ -136,8 +140,9 @@ class World:
 
     def add_client(self, name: str) -> None:
         """Start a client; one that was killed is followed by a new one of the same name."""
-        asked = [self.database.url, str(self.histories), name, str(self._random.random()), self.database.pooler]
-        command = [sys.executable, "-m", "tests.chaos.client", *asked]
+        asked = [self.database.url, str(self.histories), name, str(self._random.random())]
+        how = [self.database.pooler, str(self._most_pending)]
+        command = [sys.executable, "-m", "tests.chaos.client", *asked, *how]
         with (self.folder / f"client-{name}.log").open("ab") as log:
             self._clients.append(
                 subprocess.Popen(

@@ -31,7 +31,8 @@ from .failovers import WAYS, Failover, Marks, fail_over
 BETWEEN = 4.0
 """Seconds of load between two faults, about."""
 
-OF_POOLER = {"pooler is killed": 12, "pooler restarts": 8}
+OF_POOLER = {"pooler is killed": 12, "pooler restarts": 8, "database crashes": 12, "database restarts": 12}
+"""The shares of the faults that PgBouncer has a part in, its server's included."""
 
 
 def main() -> int:
@@ -57,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, choices=(1, 2, 3), help="servers of Postgres, as in deploy/cluster")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", help="one way to lose the primary")
+    parser.add_argument("--only", help="one way to lose the primary, or one fault behind PgBouncer")
     return parser.parse_args()
 
 
@@ -122,7 +123,7 @@ def _with_pooler(asked: argparse.Namespace, folder: Path) -> tuple[list[Violatio
     DEEDS["pooler restarts"] = lambda world, fault: database.restart_pooler() or True
     world = World(folder, database, random)
     try:
-        done = soak(world, _plan(asked.rounds, random))
+        done = soak(world, _plan(asked, random))
         evidence = world.evidence()
     finally:
         keep(database.cluster, folder / "servers")
@@ -131,9 +132,9 @@ def _with_pooler(asked: argparse.Namespace, folder: Path) -> tuple[list[Violatio
     return check(evidence), f"{sum(done.values())} faults, {_counts(evidence, world.drained_in)}"
 
 
-def _plan(rounds: int, random: Random) -> list[Fault]:
-    shares, at, faults = ON_POSTGRES | OF_POOLER, 0.0, []
-    for _ in range(rounds):
+def _plan(asked: argparse.Namespace, random: Random) -> list[Fault]:
+    shares, at, faults = {asked.only: 1} if asked.only else ON_POSTGRES | OF_POOLER, 0.0, []
+    for _ in range(asked.rounds):
         at += random.uniform(0.5, 1.5) * BETWEEN
         [what] = random.choices(list(shares), list(shares.values()))
         faults.append(Fault(at, what, random.random(), random.choice([0.3, 1.0, 2.0, 4.0])))
