@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
@@ -32,6 +33,13 @@ BUSY = ("40001", "40P01", "55P03", "57014", "53", "58", "25P03", "25P04", "57P05
 MARGIN = 2.0
 """Seconds that the client waits longer than the server's own statement timeout."""
 
+LEFT_WAITING = """\
+SELECT CASE WHEN bool_or(wait_event = 'SyncRep') THEN count(*) ELSE 0 END, current_setting('max_connections')::int / 4
+FROM pg_stat_activity
+WHERE (wait_event = 'SyncRep' OR wait_event_type = 'Lock') AND query_start < clock_timestamp() - interval '1 s'
+"""
+"""How many backends of our role wait for a synchronous replica, or for a lock that such a one holds, and how many may."""
+
 
 class BoundedConnection(psycopg.Connection[Any]):
     """A connection on which no statement outlives `deadline` seconds, whatever the server or the network does.
@@ -46,6 +54,7 @@ class BoundedConnection(psycopg.Connection[Any]):
         super().__init__(*arguments, **keywords)
         self._opened_by = os.getpid()
         self._unreplicated = False
+        self._gave_up: Callable[[], None] = lambda: None
         self.add_notice_handler(self._notice)
         remember(self)
 
@@ -67,6 +76,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             answer = super().wait(gen, interval, self.deadline)
         except errors._WaitTimeout:
             self.pgconn.finish()
+            self._gave_up()
             raise psycopg.OperationalError(f"no answer from the server within {self.deadline:g} s") from None
         finally:
             waits(False)
@@ -93,6 +103,23 @@ class BoundedConnection(psycopg.Connection[Any]):
         finally:
             connecting.close()
             waits(False)
+
+    def when_giving_up(self, told: Callable[[], None]) -> None:
+        """Call this when the deadline has passed and the server is left alone with the statement."""
+        self._gave_up = told
+
+    def refuse_to_leave_more(self) -> None:
+        """Close it and raise `OperationalError` when a quarter of all connections waits already for a synchronous replica.
+
+        The server does not notice that their clients gave up: they stay until the replica is back, and each further try, which
+        has to connect anew, would leave one more, until nobody can connect.
+        """
+        waiting, most = self.execute(LEFT_WAITING.encode()).fetchone() or (0, 1)
+        self.rollback()
+        if waiting >= most:
+            self.close()
+            words = f"{waiting} statements wait already for a synchronous replica that is away"
+            raise psycopg.OperationalError(f"{words}; no more than {most} are left with the server")
 
     def rollback(self) -> None:
         """Roll back; in a forked child do nothing, for the transaction is the parent's."""
@@ -136,6 +163,8 @@ def make_engine(
     """
     pooled = pooler == "transaction"
     opened_by = os.getpid()
+    gave_up = threading.Event()
+    gave_up.set()  # somebody may have, of whom this process is the successor
     engine = create_engine(
         "postgresql+psycopg://",
         connect_args=_arguments(url, pooled, statement_timeout, connect_timeout, application_name),
@@ -152,6 +181,10 @@ def make_engine(
         connection = BoundedConnection.connect(**arguments)
         connection.deadline = statement_timeout + MARGIN
         connection.pooled = pooled
+        connection.when_giving_up(gave_up.set)
+        if gave_up.is_set():
+            connection.refuse_to_leave_more()
+            gave_up.clear()
         connection.adapters.register_loader("timestamptz", NearestTime)
         return connection
 

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -17,6 +18,7 @@ from backends import (
     BadDatabaseUrl,
     DatabaseUnavailable,
     InheritedConnection,
+    JobTypeFacts,
     NewJob,
     Queue,
     UnsafeFilesystem,
@@ -125,6 +127,41 @@ def test_a_commit_that_its_synchronous_replica_does_not_have_is_not_acknowledged
         engine.dispose()
     finally:
         server.remove()
+
+
+@pytest.mark.parametrize("pooler", ["none", "transaction"])
+def test_retries_while_the_synchronous_replica_is_away_do_not_use_up_the_servers_connections(pooler: str) -> None:
+    server = PrivatePostgres("max_connections = 20").start()
+    engine = open_engine(server.url(), pooler=pooler, statement_timeout=0.1)  # given up after 2.1 s
+    queue = Queue(engine)
+    try:
+        upgrade(engine)
+        queue.register({"t": JobTypeFacts(None)}, "test")
+        queue.enqueue([NewJob("t", program_id=1)] * 40)
+        set_replicas(server, "one that is away")
+        said = ""
+        with ThreadPoolExecutor(4) as pool:
+            for turn in range(6):
+                asked = [pool.submit(queue.claim, f"one:{turn}-{number}", ["t"], 1) for number in range(3)]
+                for each in (*asked, pool.submit(queue.enqueue, [NewJob("t", program_id=1)])):
+                    said += str(each.exception())
+        assert "no more than 5 are left with the server" in said
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            [(left,)] = connection.execute(others).fetchall()
+        assert 5 <= left < 5 + 4, "each of four may have seen four"
+        set_replicas(server, "")
+        assert eventually(lambda: claimed(queue)), "nobody waits any more, but claims are refused"
+    finally:
+        engine.dispose()
+        server.remove()
+
+
+def claimed(queue: Queue) -> bool:
+    """Whether a job could be claimed."""
+    with suppress(DatabaseUnavailable):
+        return bool(queue.claim("one:last", ["t"], 1))
+    return False
 
 
 def cancel_waits(server: PrivatePostgres) -> int:
