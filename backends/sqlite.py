@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import logging
 import os
 import random
@@ -231,6 +232,8 @@ def _connect(file: str, wal: bool | None, autocheckpoint: int, wait: float, make
         connection.refuse_moved()
         _configure(connection, wal, autocheckpoint)
         remember_log(file, opened, connection.turnstile.descriptor)
+        if standing(f"{file}-wal") is not None:
+            _keep_names(os.path.dirname(os.path.abspath(file)))
     except OSError as error:
         driver.Connection.close(connection)
         raise DatabaseUnavailable(f"cannot write {error.filename}, which SQLite needs: {error.strerror}") from error
@@ -238,6 +241,22 @@ def _connect(file: str, wal: bool | None, autocheckpoint: int, wait: float, make
         connection.close()
         raise
     return connection
+
+
+def _keep_names(folder: str) -> None:
+    """Have the folder keep the names of its files. SQLite asks for that too, but goes on when it fails: a loss of power would
+    then take the log away, with all that was committed into it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # files may be made in a folder that may not be read
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that knows no sync of folders
+            raise OSError(error.errno, error.strerror, folder) from error
+    finally:
+        os.close(descriptor)
 
 
 def _readable(text: bytes) -> str:

@@ -67,7 +67,7 @@ def recovered(folder: Path, journal: str, said: list[Event]) -> Evidence:
 
     try:
         with engine.connect() as connection:
-            assert connection.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
+            assert connection.execute(text("PRAGMA integrity_check")).scalars().all() == ["ok"]
         drain(Queue(engine), note)
         found = gather(engine, folder)
     finally:
@@ -90,6 +90,7 @@ class Failed:
     failed: str
     acknowledged: int
     problems: list[str]
+    is_of_the_folder: bool = False
 
 
 def fail_once(before: Path, tmp_path: Path, journal: str, call: str, position: int) -> Failed:
@@ -102,9 +103,11 @@ def fail_once(before: Path, tmp_path: Path, journal: str, call: str, position: i
     [failed] = [line for line in workload.lines.read_text().splitlines() if line.endswith("(INJECTED)")]
     said = read_histories(workload.histories)
     problems = [str(each) for each in check(recovered(workload.folder, journal, said))]
-    if call in SYNCS and not problems:
+    of_the_folder = _is_of(failed, workload.folder, ">")
+    # SQLite goes on when its rollback journal's name could not be kept; nobody but SQLite knows when it makes one.
+    if call in SYNCS and not problems and not (of_the_folder and journal == "rollback"):
         problems = list(verdicts(workload, tmp_path, 3, after=_failure_in(workload)))
-    return Failed(failed, sum(event.what == "ok" for event in said), problems)
+    return Failed(failed, sum(event.what == "ok" for event in said), problems, of_the_folder)
 
 
 def _failure_in(workload: Workload) -> int:
@@ -135,9 +138,9 @@ def _name_of(line: str) -> str:
     return line.split()[1].partition("(")[0]
 
 
-def _is_of(line: str, folder: Path) -> bool:
-    """Whether a line of strace is about something in the folder, by its name or by that of its handle."""
-    return str(folder) in line or "".join(f"\\x{byte:02x}" for byte in str(folder).encode()) in line
+def _is_of(line: str, folder: Path, end: str = "") -> bool:
+    """Whether a line of strace is about something in the folder, by its name or by that of its handle; `>`: the folder itself."""
+    return f"{folder}{end}" in line or "".join(f"\\x{byte:02x}" for byte in str(folder).encode()) + end in line
 
 
 def positions(before: Path, tmp_path: Path, journal: str) -> dict[str, list[int]]:

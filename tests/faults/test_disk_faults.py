@@ -62,6 +62,13 @@ def test_a_disk_that_fails_once_costs_no_job_even_if_it_forgets_what_a_failed_sy
     assert trial.acknowledged >= 6
 
 
+def test_a_folder_that_could_not_keep_the_logs_name_takes_no_job_away_with_the_power(before: Path, tmp_path: Path) -> None:
+    """SQLite goes on when the sync of the folder fails that follows its first one of the log."""
+    trial = fail_once(before, tmp_path, "wal", "fsync", 3)
+    assert trial.is_of_the_folder
+    assert trial.problems == []
+
+
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_of_16_writers_none_starves_and_no_heartbeat_among_them_is_late(database_url: str) -> None:
     """Minutes of it are `python -m tests.faults writers`."""
