@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from backends import Queue, UnsafeCommits, open_engine, refuse_unsafe_commits, upgrade
 from tests.postgres import PrivatePostgres
@@ -18,6 +19,9 @@ from tests.support import eventually
 def server() -> Iterator[PrivatePostgres]:
     """A server whose settings may be changed."""
     server = PrivatePostgres().start()
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute("CREATE ROLE app LOGIN")
+        connection.execute('CREATE DATABASE "my-jobs"')
     yield server
     server.remove()
 
@@ -39,17 +43,17 @@ def refusal_at(url: str) -> str:
     [
         ("ALTER SYSTEM", "for the whole server ("),
         ("ALTER ROLE ALL", "for all roles"),
-        ("ALTER DATABASE postgres", "for the database postgres"),
-        ("ALTER ROLE postgres", "for the role postgres"),
-        ("ALTER ROLE postgres IN DATABASE postgres", "for the role postgres in the database postgres"),
+        ("ALTER DATABASE \"my-jobs\"", 'for the database "my-jobs"'),
+        ("ALTER ROLE app", "for the role app"),
+        ("ALTER ROLE app IN DATABASE \"my-jobs\"", 'for the role app in the database "my-jobs"'),
     ],
 )
 def test_the_place_where_commits_were_made_unsafe_is_named_with_a_cure_that_works(
     server: PrivatePostgres, told: str, where: str
 ) -> None:
-    url = server.url()
+    url = make_url(server.url()).set(username="app", database="my-jobs").render_as_string(False)
     assert refusal_at(url) == ""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute(f"{told} SET synchronous_commit = off")  # type: ignore[arg-type]
         connection.execute("SELECT pg_reload_conf()")
         said = eventually(lambda: refusal_at(url))
