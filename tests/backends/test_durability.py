@@ -20,7 +20,7 @@ def server() -> Iterator[PrivatePostgres]:
     """A server whose settings may be changed."""
     server = PrivatePostgres().start()
     with psycopg.connect(server.url(), autocommit=True) as connection:
-        connection.execute("CREATE ROLE app LOGIN")
+        connection.execute("CREATE ROLE app SUPERUSER LOGIN")
         connection.execute('CREATE DATABASE "my-jobs"')
     yield server
     server.remove()
