@@ -36,7 +36,9 @@ NETWORKED = frozenset({
 """File systems on which SQLite's locks or shared memory do not hold between hosts (sqlite.org/wal.html)."""
 
 BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB = 5, 6, 8, 10, 11, 13, 14, 15, 26
-UNAVAILABLE = frozenset({BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL})
+UNAVAILABLE = frozenset({BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL})
+"""CORRUPT is among them, for that is what SQLite makes of a disk that fails to read: the file may be whole the next moment."""
+
 CLOSE_AFTER = frozenset({READONLY, IOERR, CORRUPT, FULL, NOTADB})
 """After these a connection is not used again: it may have been opened read-only, or hold a file that is not there any more."""
 
@@ -350,7 +352,7 @@ def _code(error: BaseException | None) -> int:
 
 
 def is_unavailable(error: BaseException | None) -> bool:
-    """Whether a driver's error means: locked, full, read-only, unreadable, or the disk failed."""
+    """Whether a driver's error means: locked, full, read-only, unreadable, damaged, or the disk failed."""
     return isinstance(error, driver.Error) and _code(error) in UNAVAILABLE
 
 

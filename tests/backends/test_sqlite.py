@@ -13,11 +13,13 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 from backends import (
     BadDatabaseUrl,
     DatabaseUnavailable,
+    NewJob,
     Queue,
     UnsafeFilesystem,
     checkpoint,
     is_unavailable,
     open_engine,
+    upgrade,
 )
 from backends.sqlite import boot_clock, driver, filesystem_of, refuse_networked
 from backends.turnstile import Turnstile, only_one
@@ -169,6 +171,27 @@ def test_a_full_disk_is_unavailable_and_its_connection_is_not_kept(url: str) -> 
     assert is_unavailable(caught.value)
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO t VALUES (zeroblob(100000))"))
+    engine.dispose()
+
+
+def test_a_page_that_cannot_be_made_sense_of_is_unavailable_until_it_can(url: str, tmp_path: Path) -> None:
+    engine = open_engine(url)
+    upgrade(engine)
+    queue = Queue(engine)
+    [job_id] = queue.enqueue([NewJob("a", 1)])
+    with engine.connect() as connection:
+        page = connection.execute(text("SELECT rootpage FROM sqlite_master WHERE name = 'indexing_jobs'")).scalar_one()
+        size = connection.execute(text("PRAGMA page_size")).scalar_one()
+    engine.dispose()
+    file = Path(url.removeprefix("sqlite:///"))
+    whole = file.read_bytes()
+    damaged = bytearray(whole)
+    damaged[(page - 1) * size : page * size] = b"\xff" * size
+    file.write_bytes(damaged)
+    with pytest.raises(DatabaseUnavailable, match="malformed"):
+        queue.get(job_id)
+    file.write_bytes(whole)
+    assert queue.get(job_id) is not None
     engine.dispose()
 
 
