@@ -94,6 +94,32 @@ def test_jobs_end_and_no_process_does_while_all_connections_are_terminated_every
     expect_nothing_broken(world)
 
 
+# S6
+
+
+def test_the_job_of_a_worker_that_dies_while_the_server_is_away_runs_again_soon_after_it_is_back(world: World) -> None:
+    [scene] = world.scenes
+    scene.settings["lock_timeout"] = 30.0  # so that it is not its lease that ends
+    world.start()
+    client = Client(world)
+    job_id = client.add(seconds=60.0)
+    victim = eventually(lambda: next((each["pid"] for each in scene.status["workers"] if each["job_id"] == job_id), 0))
+    world.database.take_away("immediate")
+    os.kill(victim, signal.SIGKILL)
+    scene.seen("worker.lost", pid=victim)
+    passes(1.0)
+    world.database.give_back()
+    back = time.time()
+    world.engine.dispose()
+    becomes(world, job_id, Status.RUNNING)
+    eventually(lambda: [each.became for each in changes_of(world, job_id)] == ["pending", "running", "pending", "running"])
+    assert changes_of(world, job_id)[-1].at - back < RECOVERY
+    world.queue.cancel(job_id)
+    client.close()
+    world.drain(within=60)
+    assert check(world.evidence()) == []
+
+
 # D3
 
 
