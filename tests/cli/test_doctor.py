@@ -133,7 +133,7 @@ def test_commits_that_may_be_lost_are_said_with_what_mends_them_where_they_were_
     supervisor.write(CONFIGURATION.format(database_url=f"{url}{'&' if '?' in url else '?'}options=-csynchronous_commit%3Doff"))
     findings = supervisor("doctor", "--json", code=1).json["findings"]
     [finding] = [each for each in findings if each["id"] == "PG-SYNCHRONOUS-COMMIT"]
-    assert finding["level"] == "fail"
+    assert finding["level"] == "fail", "nobody says that a commit that returned may be lost"
     assert "options of the connection" in finding["what"]
     assert finding["fix"].startswith("Take it out of them")
 
