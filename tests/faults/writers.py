@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from backends import JobTypeFacts, Kind, NewJob, Outcome, Queue, open_engine, upgrade
@@ -51,8 +52,13 @@ def serve(url: str, seconds: float, number: int = NUMBER) -> Served:
     queue.enqueue([NewJob(_type_of(0), 1)])
     [mine] = queue.claim("held:1", (_type_of(0),), 1)
 
+    all_are_there = get_context("fork").Barrier(number + 1)
+
     def work(place: int) -> list[float]:
-        return _beats(url, seconds) if place == 0 else [_cycles(url, seconds, place)]
+        own = Queue(open_engine(url, connect_timeout=30))
+        own.counts()
+        all_are_there.wait(60)
+        return _beats(own, seconds) if place == 0 else [_cycles(own, seconds, place)]
 
     gaps, *cycles = in_processes(engine, work, range(number + 1), within=seconds + 120)
     assert queue.settle("held:1", [(mine, Outcome(Kind.COMPLETED))]) == [], "its lease was lost"
@@ -68,8 +74,8 @@ def _type_of(place: int) -> str:
     return f"type {place}"
 
 
-def _cycles(url: str, seconds: float, place: int) -> int:
-    queue, done, over = Queue(open_engine(url, connect_timeout=30)), 0, time.monotonic() + seconds
+def _cycles(queue: Queue, seconds: float, place: int) -> int:
+    done, over = 0, time.monotonic() + seconds
     while time.monotonic() < over:
         kind, tag = _type_of(place), f"writer {place}:{done}"
         queue.enqueue([NewJob(kind, 1)])
@@ -80,8 +86,8 @@ def _cycles(url: str, seconds: float, place: int) -> int:
     return done
 
 
-def _beats(url: str, seconds: float) -> list[float]:
-    queue, gaps, over = Queue(open_engine(url, connect_timeout=30)), [], time.monotonic() + seconds
+def _beats(queue: Queue, seconds: float) -> list[float]:
+    gaps, over = [], time.monotonic() + seconds
     before = time.monotonic()
     while before < over:
         time.sleep(BETWEEN_BEATS)
