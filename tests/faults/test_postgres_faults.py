@@ -203,7 +203,7 @@ def test_workers_end_what_they_run_before_its_lease_is_over_when_the_whole_serve
     client.close()
     postmaster = psutil.Process(server_of(world).postgres.pid())
     frozen = time.time()
-    with stopped(postmaster.pid, *(each.pid for each in postmaster.children())):
+    with stopped(postmaster.pid), stopped(*(each.pid for each in postmaster.children())):  # it first: it has no more then
         passes(LOCK_TIMEOUT + 1)
         assert max(last_signs(world, held)) - frozen < LOCK_TIMEOUT
         assert world.scenes[0].status["state"] == "running"
