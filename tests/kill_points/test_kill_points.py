@@ -60,7 +60,10 @@ def databases_of(backend: str, folder: Path) -> Databases:
     return Databases(folder) if backend == "sqlite" else Server(folder)
 
 
-@pytest.mark.parametrize("path", ["enqueue", "worker", "maintenance"])
+@pytest.mark.parametrize(
+    ("backend", "path"),
+    [("sqlite", "worker"), ("sqlite", "maintenance"), ("postgresql", "worker"), ("postgresql", "enqueue")],
+)
 def test_a_kill_at_any_point_breaks_no_promise_and_no_point_escapes_the_servers_own_count(
     backend: str, path: str, tmp_path: Path
 ) -> None:
