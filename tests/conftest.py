@@ -33,6 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[_SERVER] = server.start().url()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait, for a lease to lapse or a process to end, for a quarter of their time."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop what `pytest_configure` started."""
     while _own:

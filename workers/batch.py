@@ -88,7 +88,7 @@ class Batch:
 class Helper:
     """One thread that, while a batch of more than one job is in hand, settles and hands back behind a slow job."""
 
-    def __init__(self, settle: Callable[[Batch, Finished], None], lock_timeout: float = 30.0) -> None:
+    def __init__(self, settle: Callable[[Batch, Finished], None], lock_timeout: float) -> None:
         """`settle` raises when it cannot: then it is asked again less and less often."""
         self._settle, self._lock_timeout = settle, lock_timeout
         self._batch: Batch | None = None

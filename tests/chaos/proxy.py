@@ -41,7 +41,8 @@ class Proxy:
         self._thread.start()
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # cancels what is still under way at its end
+        # At its end the runner cancels what is still under way, and nothing else ever does.
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._listen())
 
     async def _listen(self) -> None:
@@ -91,7 +92,7 @@ class Proxy:
             return
         try:
             server_reader, server_writer = await asyncio.open_connection(*self._target)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             _reset(writer)
             return
         pair = _Pair(writer, server_writer)
@@ -99,7 +100,7 @@ class Proxy:
         try:
             await asyncio.gather(self._requests(reader, server_writer, pair), self._answers(server_reader, writer, pair))
         except (OSError, asyncio.CancelledError):
-            pass  # cancelled only when the proxy itself ends
+            pass
         finally:
             self._pairs.discard(pair)
             pair.close()

@@ -42,7 +42,7 @@ class Scene:
         self.folder = folder / name
         self.folder.mkdir()
         self.until, self.notes = self.folder / "until", self.folder / "notes"
-        self.queue = Queue(open_engine(database_url, connect_timeout=0.5))
+        self.queue = Queue(open_engine(database_url))
         self.log = self.folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
         types = {each: {"handler": f"tests.supervisor.handlers:{each}"} for each in HANDLERS}
@@ -204,14 +204,16 @@ def signal_all(processes: list[psutil.Process], number: int) -> None:
 
 def freeze(scene: Scene) -> list[psutil.Process]:
     """Stop the whole tree at once, at a moment when none of it holds SQLite's only write lock; returns its processes."""
+    impatient = Queue(open_engine(scene.settings["database_url"], connect_timeout=0.5))
     while True:
         tree = scene.tree()[::-1]
         signal_all(tree, signal.SIGSTOP)
         try:
-            scene.queue.fold_counts()
+            impatient.fold_counts()
         except DatabaseUnavailable:
             signal_all(tree, signal.SIGCONT)
         else:
+            impatient.engine.dispose()
             return tree
 
 

@@ -57,7 +57,7 @@ def test_a_job_is_either_started_or_handed_back() -> None:
 
 def test_behind_a_slow_job_what_is_done_is_settled_and_the_rest_handed_back() -> None:
     settled: list[Finished] = []
-    helper = Helper(lambda batch, finished: settled.append(finished))
+    helper = Helper(lambda batch, finished: settled.append(finished), lock_timeout=30.0)
     batch = Batch("t:1", JOBS)
     for _ in range(2):
         job = batch.start()
@@ -72,7 +72,7 @@ def test_behind_a_slow_job_what_is_done_is_settled_and_the_rest_handed_back() ->
 
 def test_a_batch_that_moves_on_is_left_alone() -> None:
     settled: list[Finished] = []
-    helper = Helper(lambda batch, finished: settled.append(finished))
+    helper = Helper(lambda batch, finished: settled.append(finished), lock_timeout=30.0)
     batch = Batch("t:1", [a_job(number) for number in range(40)])
     helper.watch(batch)
     pause = threading.Event()
@@ -93,7 +93,7 @@ def test_what_the_helper_could_not_settle_is_there_for_the_main_thread(error: Ex
         answer.wait(5)
         raise error
 
-    helper = Helper(settle)
+    helper = Helper(settle, lock_timeout=30.0)
     batch = Batch("t:1", JOBS)
     batch.start()
     helper.watch(batch)
@@ -114,7 +114,7 @@ def test_a_helper_that_met_an_error_still_helps_with_the_next_batch() -> None:
         if batch.tag == "t:1":
             raise RuntimeError("once")
 
-    helper = Helper(settle)
+    helper = Helper(settle, lock_timeout=30.0)
     for number in (1, 2):
         batch = Batch(f"t:{number}", JOBS)
         batch.start()
