@@ -16,6 +16,7 @@ from random import Random
 
 from .checker import check
 from .faults import plan
+from .recovery import too_late
 from .report import told, too_little
 from .soak import soak
 from .world import Database, File, Server, World
@@ -32,7 +33,8 @@ def main() -> int:
         evidence = world.evidence()
     finally:
         world.close()
-    violations, missing = check(evidence), too_little(asked.minutes, done, evidence)
+    violations = [*check(evidence), *world.broken(), *too_late(evidence, done)]
+    missing = too_little(asked.minutes, done, evidence)
     print(f"{asked.backend}, seed {asked.seed}, {asked.minutes:g} minutes: {told(done, evidence)}")
     for wrong in (*violations, *missing):
         print(wrong)

@@ -12,6 +12,8 @@ from random import Random
 
 import psycopg
 
+from workers import boot_time
+
 from .world import Server, World
 
 
@@ -23,6 +25,15 @@ class Fault:
     what: str
     place: float
     lasts: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """A fault that was done, and from when to when it lasted, in seconds since boot."""
+
+    what: str
+    began: float
+    ended: float
 
 
 KILLS = ("kill worker", "kill maintenance", "kill supervisor", "kill client")
@@ -49,9 +60,10 @@ def plan(seed: int, seconds: float, every: float, on_postgres: bool) -> Iterator
         at += random.uniform(0.2, 1.8) * every
 
 
-def do(world: World, fault: Fault) -> bool:
-    """Do it; returns False when there was nobody to do it to. What is taken away is given back before this returns."""
-    return DEEDS[fault.what](world, fault)
+def do(world: World, fault: Fault) -> Deed | None:
+    """Do it; returns None when there was nobody to do it to. What is taken away is given back before this returns."""
+    began = boot_time()
+    return Deed(fault.what, began, boot_time()) if DEEDS[fault.what](world, fault) else None
 
 
 def _pick(fault: Fault, pids: list[int]) -> int | None:
@@ -68,6 +80,7 @@ def _kill(role: str) -> Callable[[World, Fault], bool]:
     def kill(world: World, fault: Fault) -> bool:
         pid = _pick(fault, _of_role(world, role))
         if pid is not None:
+            world.told_to_end.add(pid)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return pid is not None
@@ -89,15 +102,21 @@ def _stop(role: str) -> Callable[[World, Fault], bool]:
     return stop
 
 
-def _signal(number: int) -> Callable[[World, Fault], bool]:
-    def send(world: World, fault: Fault) -> bool:
-        pid = _pick(fault, _of_role(world, "supervisor"))
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        return pid is not None
+def _drain(world: World, fault: Fault) -> bool:
+    return _signal(world, fault, signal.SIGTERM, world.told_to_end)
 
-    return send
+
+def _hang_up(world: World, fault: Fault) -> bool:
+    return _signal(world, fault, signal.SIGHUP, set())
+
+
+def _signal(world: World, fault: Fault, number: int, told: set[int]) -> bool:
+    pid = _pick(fault, _of_role(world, "supervisor"))
+    if pid is not None:
+        told.add(pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    return pid is not None
 
 
 def _outage(how: str) -> Callable[[World, Fault], bool]:
@@ -113,7 +132,8 @@ def _outage(how: str) -> Callable[[World, Fault], bool]:
 def _terminate(world: World, fault: Fault) -> bool:
     others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"
     with psycopg.connect(world.database.own_url) as connection:
-        return bool(connection.execute(others).fetchone())
+        [ended] = connection.execute(others).fetchone() or [0]
+    return bool(ended)
 
 
 def _network(**state: float | bool) -> Callable[[World, Fault], bool]:
@@ -154,8 +174,8 @@ DEEDS: dict[str, Callable[[World, Fault], bool]] = {
     "stop worker": _stop("worker"),
     "stop maintenance": _stop("maintenance"),
     "stop supervisor": _stop("supervisor"),
-    "drain": _signal(signal.SIGTERM),
-    "hang up": _signal(signal.SIGHUP),
+    "drain": _drain,
+    "hang up": _hang_up,
     "database crashes": _outage("immediate"),
     "database restarts": _outage("fast"),
     "backends are terminated": _terminate,

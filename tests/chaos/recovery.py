@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 from backends import Status
+from tests.supervisor.scene import TIMINGS
 from workers import boot_time
 
-from .checker import Evidence
+from .checker import Evidence, Violation
+from .faults import Deed
 
 CUT_OFF = ("crashed", "interrupted")
+LONGEST = TIMINGS["lock_timeout"] + 6.0
+"""Seconds, as promised for a lost host or supervisor (G9), outages of the database not counted."""
 
 
 class Distribution(list[float]):
@@ -24,12 +29,28 @@ class Distribution(list[float]):
 
 def recoveries(evidence: Evidence) -> dict[str, Distribution]:
     """By how the attempt ended: the times of all that were cut off. The wall clock must not have been stepped meanwhile."""
+    found: dict[str, Distribution] = defaultdict(Distribution)
+    for _, outcome, last, taken_back in _cut_off(evidence):
+        found[outcome].append(taken_back - last)
+    return dict(found)
+
+
+def too_late(evidence: Evidence, deeds: Iterable[Deed]) -> Iterator[Violation]:
+    """What was taken back later than promised; time in which somebody was stopped or something was taken away is not counted."""
+    lasting = list(deeds)
+    for run, outcome, last, taken_back in _cut_off(evidence):
+        away = sum(max(0.0, min(deed.ended, taken_back) - max(deed.began, last)) for deed in lasting)
+        if (took := taken_back - last - away) > LONGEST:
+            yield Violation("G9", f"{run} ({outcome}) was taken back {took:.2f} s after its last sign of life, without outages")
+
+
+def _cut_off(evidence: Evidence) -> Iterator[tuple[str, str, float, float]]:
+    """Attempts that were cut off: which, how they ended, their last sign of life and when they were taken back, since boot."""
     since_boot = time.time() - boot_time()
     last = {(event.job, event.lease): event.at for event in evidence.history if event.op == "run"}
     outcomes = {(attempt.job, attempt.lease): attempt.outcome for attempt in evidence.attempts}
-    found: dict[str, Distribution] = defaultdict(Distribution)
     for change in evidence.changes:
         run = change.job, change.lease
         if change.was == Status.RUNNING and run in last and outcomes.get(run) in CUT_OFF:
-            found[outcomes[run]].append(max(0.0, change.at - since_boot - last[run]))
-    return dict(found)
+            at = max(last[run], change.at - since_boot)
+            yield f"job {change.job} under lease {change.lease}", outcomes[run], last[run], at

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from .checker import Evidence
-from .faults import KILLS
+from .faults import KILLS, Deed
 from .recovery import recoveries
 
 OUTAGES = ("database crashes", "database restarts")
@@ -15,7 +15,7 @@ A_MINUTE = {"kills": 10.0, "database outages": 20 / 30, "jobs that were complete
 """The least that shows anything: half an hour with 300 kills and 20 outages, and somebody at work all the time."""
 
 
-def told(done: Mapping[str, int], evidence: Evidence) -> str:
+def told(done: Sequence[Deed], evidence: Evidence) -> str:
     """Some lines: how often each fault was done, what became of the jobs, and how long it took to take them back."""
     counts = _counts(done, evidence)
     statuses = Counter(row.status for row in evidence.rows)
@@ -23,7 +23,7 @@ def told(done: Mapping[str, int], evidence: Evidence) -> str:
     ends = Counter(attempt.outcome for attempt in evidence.attempts)
     return "\n".join([
         f"{counts['kills']} kills, {counts['database outages']} database outages",
-        "  faults: " + ", ".join(f"{what} {times}" for what, times in sorted(done.items())),
+        "  faults: " + how_often(done),
         f"  jobs: {len(evidence.rows)} {dict(statuses)}, runs: {runs}, attempts: {dict(ends)},"
         f" rows of handlers: {len(evidence.effects)}",
         *(f"  {outcome}: from the last sign of life until it was taken back: {seconds}"
@@ -31,7 +31,12 @@ def told(done: Mapping[str, int], evidence: Evidence) -> str:
     ])
 
 
-def too_little(minutes: float, done: Mapping[str, int], evidence: Evidence) -> list[str]:
+def how_often(done: Sequence[Deed]) -> str:
+    """Each fault and how often it was done."""
+    return ", ".join(f"{what} {times}" for what, times in sorted(Counter(deed.what for deed in done).items()))
+
+
+def too_little(minutes: float, done: Sequence[Deed], evidence: Evidence) -> list[str]:
     """What happened less often than so many minutes ask for, each in a sentence; a part of an event is not asked for."""
     counts = _counts(done, evidence)
     return [
@@ -40,9 +45,9 @@ def too_little(minutes: float, done: Mapping[str, int], evidence: Evidence) -> l
     ]
 
 
-def _counts(done: Mapping[str, int], evidence: Evidence) -> dict[str, int]:
+def _counts(done: Sequence[Deed], evidence: Evidence) -> dict[str, int]:
     return {
-        "kills": sum(done.get(each, 0) for each in KILLS),
-        "database outages": sum(done.get(each, 0) for each in OUTAGES),
+        "kills": sum(deed.what in KILLS for deed in done),
+        "database outages": sum(deed.what in OUTAGES for deed in done),
         "jobs that were completed": sum(row.status == "completed" for row in evidence.rows),
     }

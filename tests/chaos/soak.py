@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable
 
-from .faults import Fault, do
+from .faults import Deed, Fault, do
 from .world import World
 
 CLIENTS = ("ann", "bob")
 
 
-def soak(world: World, plan: Iterable[Fault], at_least: int = 0) -> Counter[str]:
-    """Do the plan while clients use the world, until so many jobs are completed; returns how often each fault was done."""
+def soak(world: World, plan: Iterable[Fault], at_least: int = 0) -> list[Deed]:
+    """Do the plan while clients use the world, until so many jobs are completed; returns the faults that were done."""
     world.start()
     for name in CLIENTS:
         world.add_client(name)
-    done: Counter[str] = Counter()
+    done: list[Deed] = []
     began = time.monotonic()
     for fault in plan:
         time.sleep(max(0.0, began + fault.at - time.monotonic()))
-        done[fault.what] += do(world, fault)
+        if deed := do(world, fault):
+            done.append(deed)
         _restore(world, fault)
     world.completes(at_least)
-    world.rest()
     world.mend()
+    world.everybody_claims()
+    world.rest()
     world.drain()
-    return +done
+    return done
 
 
 def _restore(world: World, fault: Fault) -> None:

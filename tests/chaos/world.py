@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import psutil
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from backends import DatabaseUnavailable, Queue, open_engine, upgrade
 from tests.postgres import PrivatePostgres
@@ -21,7 +24,7 @@ from tests.support import eventually
 from workers import boot_time
 
 from . import witness
-from .checker import Evidence, gather
+from .checker import Evidence, Violation, gather
 from .client import MOST_PENDING
 from .proxy import Proxy
 
@@ -29,6 +32,10 @@ _STEADY = {"handler": "tests.chaos.handlers:steady"}
 JOB_TYPES: dict[str, Any] = {
     "steady": _STEADY, "laned": _STEADY | {"lane": "program:{program_id}"}, "hasty": _STEADY | {"timeout": 1},
 }
+
+
+NOT_STARTED = 69
+"""Exit code of a supervisor that found no database when it was started; one that runs goes on without."""
 
 
 class Database:
@@ -124,8 +131,11 @@ class World:
         witness.install(self.engine)
         self.queue = Queue(self.engine)
         self.scenes = [self._scene(name, workers) for name in ("one", "two", "three")[:supervisors]]
-        self._clients: list[subprocess.Popen[bytes]] = []
+        self._clients: list[tuple[Path, subprocess.Popen[bytes]]] = []
         self.drained_in = 0.0
+        self.told_to_end: set[int] = set()
+        """Pids of those who were killed or asked to end."""
+        self._broken: list[Violation] = []
 
     def _scene(self, name: str, workers: int) -> Scene:
         settings = {"logging": {"level": "INFO", "format": "json"}, "job_types": JOB_TYPES}
@@ -143,20 +153,27 @@ class World:
         asked = [self.database.url, str(self.histories), name, str(self._random.random())]
         how = [self.database.pooler, str(self._most_pending)]
         command = [sys.executable, "-m", "tests.chaos.client", *asked, *how]
-        with (self.folder / f"client-{name}.log").open("ab") as log:
-            self._clients.append(
-                subprocess.Popen(
-                    command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                )
+        log = self.folder / f"client-{name}.log"
+        with log.open("ab") as lines:
+            client = subprocess.Popen(
+                command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL, stdout=lines, stderr=lines,
             )
+        self._clients.append((log, client))
 
     def mend(self) -> None:
         """Start again every supervisor that is gone, and let everything go on that was stopped."""
         for scene in self.scenes:
             signal_all(scene.tree(), signal.SIGCONT)
             if scene.process is None or scene.process.poll() is not None:
+                self._judge_the_end_of(scene.process, f"supervisor {scene.folder.name}", scene.log, NOT_STARTED)
                 scene.launch()
+
+    def _judge_the_end_of(self, process: subprocess.Popen[bytes] | None, name: str, log: Path, allowed: int = 0) -> None:
+        if process is None or process.pid in self.told_to_end or process.returncode == allowed:
+            return
+        last = log.read_text().splitlines()[-1:]
+        self._broken.append(Violation("G13", f"{name} ended by itself with {process.returncode}: {' '.join(last)}"))
 
     def completes(self, jobs: int) -> None:
         """Wait until so many jobs are completed."""
@@ -169,11 +186,35 @@ class World:
 
         eventually(enough, within=60, every=0.2)
 
+    def claims_of_all(self, since: float) -> dict[str, float]:
+        """When each worker first claimed after `since`, in seconds of the epoch; empty until all of them have."""
+        wanted = {process_id for scene in self.scenes for process_id in scene.settings["workers"]["process_ids"]}
+        claims = text("SELECT tag, min(at) FROM witness_changes WHERE became = 'running' AND at > :since GROUP BY tag")
+        with self.engine.connect() as connection:
+            found = [(at, tag.rpartition(":")[0]) for tag, at in connection.execute(claims, {"since": since})]
+        first = {process_id: at for at, process_id in sorted(found, reverse=True)}
+        return first if first.keys() >= wanted else {}
+
+    def everybody_claims(self) -> None:
+        """Give every worker time to claim; those that were killed before they had claimed wait for up to half a minute."""
+        began = time.time()
+
+        def all_have() -> bool:
+            with contextlib.suppress(DBAPIError):
+                return bool(self.claims_of_all(began))
+            return False
+
+        try:
+            eventually(all_have, within=30, every=0.2)
+        except AssertionError:
+            self._broken.append(Violation("G9", "half a minute after the last fault not every worker had claimed"))
+
     def rest(self) -> None:
         """No more new jobs."""
         (self.histories / "enough").touch()
-        for client in self._clients:
+        for log, client in self._clients:
             client.wait(30)
+            self._judge_the_end_of(client, "a client", log)
 
     def drain(self, within: float = 120.0) -> None:
         """Wait until every job is over, and keep how long that took; it is the checker who says so when that never happens."""
@@ -194,6 +235,14 @@ class World:
         """What there is to check."""
         return gather(self.engine, self.histories)
 
+    def broken(self) -> list[Violation]:
+        """Who ended although nobody told them to, and who did not come back."""
+        lost = [each for scene in self.scenes for name in ("worker.lost", "maintenance.lost") for each in scene.events(name)]
+        return self._broken + [
+            Violation("G13", f"process {each['pid']} ended by itself: {each['reason']}")
+            for each in lost if "exit code" in each["reason"]
+        ]
+
     def processes(self, scene: Scene, role: str) -> list[int]:
         """The pids of a supervisor's living children of a role: `worker`, `maintenance`, or `supervisor` for itself."""
         if scene.process is None or scene.process.poll() is not None:
@@ -209,11 +258,11 @@ class World:
 
     def client_pids(self) -> list[int]:
         """The pids of the clients that live."""
-        return [client.pid for client in self._clients if client.poll() is None]
+        return [client.pid for _, client in self._clients if client.poll() is None]
 
     def close(self) -> None:
         """Leave no process behind."""
-        for client in self._clients:
+        for _, client in self._clients:
             client.kill()
             client.wait()
         for scene in self.scenes:

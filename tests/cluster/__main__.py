@@ -21,8 +21,10 @@ from random import Random
 from tests.chaos.checker import Evidence, Violation, check
 from tests.chaos.faults import DEEDS, ON_POSTGRES, Fault
 from tests.chaos.forgetting import forgive, missing
+from tests.chaos.report import how_often
 from tests.chaos.soak import CLIENTS, soak
 from tests.chaos.world import World
+from tests.faults.load import RECOVERY
 
 from .autopsy import keep
 from .clusters import Cluster, Pooled
@@ -70,7 +72,8 @@ def _with_replicas(asked: argparse.Namespace, folder: Path) -> tuple[list[Violat
     try:
         failovers = _lose_primaries(world, cluster, asked, random)
         marks.close()
-        ended = [scene.folder.name for scene in world.scenes if scene.process is None or scene.process.poll() is not None]
+        world.mend()
+        world.everybody_claims()
         world.rest()
         world.drain()
         evidence = world.evidence()
@@ -81,10 +84,14 @@ def _with_replicas(asked: argparse.Namespace, folder: Path) -> tuple[list[Violat
     for how in sorted({each.how for each in failovers}):
         _say(f"  {how}: first claim on the new primary", [each.recovery for each in failovers if each.how == how])
     _say("  all: first claim on the new primary", [each.recovery for each in failovers])
+    _say("  all: since it took writes", [each.afterwards for each in failovers])
     if asked.sync == "off":
         print(f"  {losses}")
-    violations = [*(Violation("G13", f"supervisor {name} ended") for name in ended), *check(known)]
-    return violations, f"{len(failovers)} fail-overs, {_counts(evidence, world.drained_in)}"
+    late = [
+        Violation("G9", f"{each.how}: nobody claimed for {each.afterwards:.1f} s on the new primary")
+        for each in failovers if each.afterwards > RECOVERY
+    ]
+    return [*check(known), *world.broken(), *late], f"{len(failovers)} fail-overs, {_counts(evidence, world.drained_in)}"
 
 
 def _counts(evidence: Evidence, drained_in: float) -> str:
@@ -128,8 +135,8 @@ def _with_pooler(asked: argparse.Namespace, folder: Path) -> tuple[list[Violatio
     finally:
         keep(database.cluster, folder / "servers")
         world.close()
-    print("  faults: " + ", ".join(f"{what} {times}" for what, times in sorted(done.items())))
-    return check(evidence), f"{sum(done.values())} faults, {_counts(evidence, world.drained_in)}"
+    print(f"  faults: {how_often(done)}")
+    return [*check(evidence), *world.broken()], f"{len(done)} faults, {_counts(evidence, world.drained_in)}"
 
 
 def _plan(asked: argparse.Namespace, random: Random) -> list[Fault]:

@@ -33,11 +33,15 @@ NOTED_WITHIN = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Failover:
-    """One loss of a primary: how, from when to when, and how long it took until a job was claimed on the new one."""
+    """One loss of a primary: how, from when to when, and how long it took until a job was claimed on the new one.
+
+    `recovery` counts from the loss, `afterwards` from the moment in which the new primary was seen to take writes.
+    """
 
     how: str
     window: Window
     recovery: float
+    afterwards: float
 
 
 class Marks:
@@ -73,13 +77,13 @@ def fail_over(world: World, cluster: Cluster, how: str) -> Failover:
     hit = time.time()
     gone = WAYS[cluster.kind][how](cluster, former, others)
     promoted = eventually(lambda: next((name for name in others if cluster.ask(name, _IS_PRIMARY)), None), within=60)
-    until = boot_time()
-    since = cluster.ask(promoted, f"SELECT max(at) FROM witness_marks WHERE at < {_by_boot_time(gone)}")
+    serving, until = time.time(), boot_time()
+    since = eventually(lambda: cluster.ask(promoted, f"SELECT max(at) FROM witness_marks WHERE at < {_by_boot_time(gone)}"))
     claimed = f"SELECT min(at) FROM witness_changes WHERE became = 'running' AND was = 'pending' AND at > {gone}"
     first = eventually(lambda: cluster.ask(promoted, claimed), within=60)
     cluster.run("start", *(["--copy"] if int(until) % 2 else []))
-    window = Window(since or 0.0, min(until, _by_boot_time(gone) + NOTED_WITHIN), until)
-    return Failover(how, window, first - hit)
+    window = Window(since, min(until, _by_boot_time(gone) + NOTED_WITHIN), until)
+    return Failover(how, window, first - hit, max(0.0, first - serving))
 
 
 def _by_boot_time(wall_clock: float) -> float:

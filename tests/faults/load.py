@@ -115,17 +115,7 @@ def passes(seconds: float) -> None:
 
 def all_claim_again(world: World, since: float, within: float = RECOVERY) -> float:
     """Wait until every worker has claimed after `since` (seconds of the epoch); returns the seconds that the last one took."""
-    wanted = {process_id for scene in world.scenes for process_id in scene.settings["workers"]["process_ids"]}
-    first = text(
-        "SELECT split_part(tag, ':', 1), min(at) FROM witness_changes WHERE became = 'running' AND at > :since GROUP BY 1"
-    )
-
-    def claims() -> dict[str, float]:
-        with world.engine.connect() as connection:
-            found = {row[0]: row[1] for row in connection.execute(first, {"since": since})}
-        return found if found.keys() >= wanted else {}
-
-    return max(eventually(claims, within=since + within - time.time()).values()) - since
+    return max(eventually(lambda: world.claims_of_all(since), within=since + within - time.time()).values()) - since
 
 
 def completed(world: World, since: float = 0.0) -> int:
