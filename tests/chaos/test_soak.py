@@ -63,7 +63,7 @@ def test_an_hour_planned_as_usual_holds_as_much_as_is_asked_for() -> None:
 
 def test_what_is_taken_back_too_late_is_told_unless_the_database_was_away_for_as_long() -> None:
     since_boot = time.time() - boot_time()
-    signs = [Event(1.0, 1, "worker", "run", what, 7, 1) for what in ("started", "alive")]
+    signs = [Event(1.0, "worker", "run", what, 7, 1) for what in ("started", "alive")]
     taken_back = Change(7, "running", "pending", 1, at=since_boot + 12.0)
     evidence = Evidence(signs, [taken_back], [], [Row(7, "pending", 1, None)], [Attempt(7, 1, "crashed", "killed")])
     [late] = too_late(evidence, [])
