@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import String, bindparam, case, cast, false, func, null, or_, select, update
 from sqlalchemy.engine import Connection
 
 from .counters import Moves, note_wait, tally
 from .dialects import AnyRow, one_writer
-from .extraction import part_text, suspects
 from .keys import KeyProblem
 from .lanes import elect
+from .portions import Portion, search, searchable
 from .secrets import keep_for_jobs, problem_of_key
 from .statements import IS_PENDING, waits_for
 from .tables import indexing_jobs, job_types, now
@@ -47,8 +47,15 @@ def lane_of(template: str | None, row: Any) -> str | None:
     return f"{name[:LONGEST_NAME - len(digest) - 1]}:{digest}"
 
 
-def admit(connection: Connection, limit: int) -> int:
-    """Examine at most `limit` new and `limit` due rows; returns how many jobs became ready."""
+class Admitted(NamedTuple):
+    """How many jobs became ready, and whether rows that could have been examined were left because it took long enough."""
+
+    ready: int = 0
+    left_some: bool = False
+
+
+def admit(connection: Connection, limit: int) -> Admitted:
+    """Examine at most `limit` new and `limit` due rows, or as many as take little time."""
     if one_writer(connection):
         _normalise_foreign_times(connection, limit)
     rows = _locked(connection, _UNEXAMINED, job.id, limit)
@@ -59,13 +66,13 @@ def admit(connection: Connection, limit: int) -> int:
         job.scheduled_at,
         limit,
     )
-    return _place(connection, rows) if rows else 0
+    return _place(connection, rows) if rows else Admitted()
 
 
-def admit_with_key(connection: Connection, limit: int) -> int:
-    """Examine at most `limit` jobs that waited for a key to encrypt their secrets; returns how many became ready."""
+def admit_with_key(connection: Connection, limit: int) -> Admitted:
+    """The same for at most `limit` jobs that waited for a key to encrypt their secrets."""
     rows = _locked(connection, waits_for("key"), job.id, limit)
-    return _place(connection, rows) if rows and problem_of_key(connection) is None else 0
+    return _place(connection, rows) if rows and problem_of_key(connection) is None else Admitted()
 
 
 def _locked(connection: Connection, where: Any, first: Any, limit: int) -> list[AnyRow]:
@@ -77,7 +84,7 @@ def _locked(connection: Connection, where: Any, first: Any, limit: int) -> list[
                 job.waits_for,
                 (job.scheduled_at > now()).label("early"),
                 _outlandish(connection).label("outlandish"),
-                suspects(job.job_parameters).label("suspect"),
+                *searchable(),
             )
             .where(where)
             .order_by(first)
@@ -87,13 +94,14 @@ def _locked(connection: Connection, where: Any, first: Any, limit: int) -> list[
     )
 
 
-def _place(connection: Connection, rows: list[AnyRow]) -> int:
-    """Give each row its reason to wait, or make it ready; then let the lanes concerned choose their heads."""
+def _place(connection: Connection, found: list[AnyRow]) -> Admitted:
+    """Give the first of these rows their reasons to wait, or make them ready; then let the lanes concerned choose their heads."""
     known = {row.name: row for row in connection.execute(select(job_types.c.name, job_types.c.lane))}
     placed: dict[str, list[dict[str, Any]]] = {"ready": [], "waiting": []}
     touched, moves = set(), Moves()
-    unsafe = _take_secrets(connection, rows)
-    for row in rows:
+    portion = search(connection, found)
+    unsafe = _take_secrets(connection, portion)
+    for row in portion.rows:
         kind = known.get(row.job_type)
         lane = lane_of(kind.lane, row) if kind else None
         reason = "key" if row.id in unsafe else _reason(row, lane, bool(kind))
@@ -101,12 +109,12 @@ def _place(connection: Connection, rows: list[AnyRow]) -> int:
         placed["waiting" if reason else "ready"].append({"b_id": row.id, "b_lane": lane, "b_reason": reason})
         if reason == "lane" and lane:
             touched.add(lane)
-    _bring_within_reach(connection, [row.id for row in rows if row.outlandish])
+    _bring_within_reach(connection, [row.id for row in portion.rows if row.outlandish])
     _write(connection, placed["waiting"], ready_at=null())
     _write(connection, placed["ready"], ready_at=now())
     promoted = elect(connection, touched, moves)
     tally(connection, moves)
-    return len(placed["ready"]) + promoted
+    return Admitted(len(placed["ready"]) + promoted, len(portion.rows) < len(found))
 
 
 def _reason(row: AnyRow, lane: str | None, is_known: bool) -> str | None:
@@ -115,17 +123,16 @@ def _reason(row: AnyRow, lane: str | None, is_known: bool) -> str | None:
     return "time" if row.early else "lane" if lane else None
 
 
-def _take_secrets(connection: Connection, rows: list[AnyRow]) -> set[int]:
+def _take_secrets(connection: Connection, portion: Portion) -> set[int]:
     """Take the secrets out of what others inserted; returns the jobs that must wait, for there is no key to encrypt them."""
-    parted = {row.id: part_text(row.suspect) for row in rows if row.suspect}
-    taken = {job_id: found for job_id, (_, found) in parted.items() if found}
+    taken = {job_id: found for job_id, (_, found) in portion.parted.items() if found}
     unsafe: set[int] = set()
     try:
         keep_for_jobs(connection, taken)
     except KeyProblem:
         unsafe = set(taken)
-    written = {row.id: row.suspect for row in rows if row.suspect and row.id not in unsafe}
-    changed = [{"b_id": each, "b_text": parted[each][0]} for each, text in written.items() if parted[each][0] != text]
+    kept = {job_id: text for job_id, (text, _) in portion.parted.items() if job_id not in unsafe}
+    changed = [{"b_id": job_id, "b_text": text} for job_id, text in kept.items() if text != portion.texts[job_id]]
     if changed:
         rewritten = update(indexing_jobs).where(job.id == bindparam("b_id")).values(job_parameters=bindparam("b_text"))
         connection.execute(rewritten, changed)

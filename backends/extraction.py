@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, case, func, null, or_
 
 from .bounds import octets
 from .job import LARGEST_CLAIMED
+from .paths import Place
 
 MASK = "***"
 
@@ -21,9 +22,15 @@ TELLTALES = ("token", "pass", "pwd", "secret", "bearer", "auth", "credential", "
 ESCAPE = "\\u00"
 """JSON may spell the letters of a name so."""
 
-UNREADABLE = "(taken out: this was not JSON, and seemed to hold a secret)"
+MOST_SECRETS = 1_000
+"""In the parameters of one job that another program wrote: each of them costs a row and an encryption."""
+
+UNREADABLE = f"(taken out: this was not JSON and seemed to hold a secret, or it held more than {MOST_SECRETS} of them)"
 WHOLE = "job_parameters"
-"""The name under which a text that is not JSON, and seems to hold a secret, is kept as a whole."""
+"""The name under which a text that is not JSON and seems to hold a secret, or that holds too many, is kept as a whole."""
+
+_LONGEST_KEY = 500
+"""Characters from its end by which a key is judged: only its last two words matter, and they are short."""
 
 _LAST_WORDS = frozenset({
     "token", "tokens", "bearer", "password", "passwords", "passwd", "pwd", "passphrase", "secret", "secrets",
@@ -38,19 +45,26 @@ _HARMLESS = frozenset({
     "page_token", "sync_token", "continuation_token", "change_token", "start_token", "cursor_token", "next_token",
 })
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+")
-_PLAIN = re.compile(r"[\w-]+")
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 class Parted(NamedTuple):
-    """Parameters without their secrets, and these as text, by their paths: `drive.access_token`, `accounts[0].password`."""
+    """Parameters without their secrets, and these as text, by their paths: `drive.access_token`, `accounts[0].password`.
+
+    The end of a long path is replaced by its hash.
+    """
 
     kept: Any
     secrets: dict[str, str]
 
 
-@lru_cache(4096)
 def names_a_secret(key: str) -> bool:
     """Whether what stands under this key is a secret, however the words are joined; a page token is none."""
+    return _ends_like_a_secret(key[-_LONGEST_KEY:])
+
+
+@lru_cache(4096)
+def _ends_like_a_secret(key: str) -> bool:
     words = [word.lower() for word in _WORDS.findall(key)]
     last, last_two = "".join(words[-1:]), "_".join(words[-2:])
     return (last in _LAST_WORDS or last_two in _LAST_TWO_WORDS) and last_two not in _HARMLESS
@@ -74,8 +88,7 @@ def suspects(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def part(parameters: Any) -> Parted:
     """Take the secrets out of parameters, which stay as they are. What has no content (null, true, "") is no secret."""
-    found: dict[str, str] = {}
-    return Parted(_without(parameters, "", found), found)
+    return _part(parameters, most=None)
 
 
 def secret_paths(parameters: Any) -> list[str]:
@@ -84,12 +97,16 @@ def secret_paths(parameters: Any) -> list[str]:
 
 
 def part_text(text: str) -> tuple[str, dict[str, str]]:
-    """The same for JSON text as anybody may have written it; what is not JSON is taken out as a whole."""
+    """The same for JSON text as anybody may have written it, at a cost that grows with nothing but its size.
+
+    What is not JSON, or holds more than `MOST_SECRETS`, is taken out as a whole.
+    """
     try:
-        value, repeats = _read(text)
-        kept, found = part(value)
-        changed = bool(found) or repeats
-        return (json.dumps(kept) if changed else text), found
+        value, repeats, names = _read(text)
+        if not (repeats or names):
+            return text, {}
+        kept, found = _part(value, MOST_SECRETS)
+        return (json.dumps(kept) if found or repeats else text), found
     except (ValueError, RecursionError):
         return UNREADABLE, {WHOLE: text}
 
@@ -101,32 +118,46 @@ def masked(parameters: Any) -> Any:
     return [masked(value) for value in parameters] if isinstance(parameters, list) else parameters
 
 
-def _read(text: str) -> tuple[Any, bool]:
-    """The value, and whether an object had a key twice: readers see the last one, the text holds both."""
-    repeats = False
+def _read(text: str) -> tuple[Any, bool, bool]:
+    """The value; whether an object had a key twice: readers see the last one, the text both; whether a key names a secret."""
+    repeats = names = False
 
     def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal repeats
+        nonlocal repeats, names
         found = dict(pairs)
         repeats = repeats or len(found) < len(pairs)
+        names = names or any(map(names_a_secret, found))
         return found
 
-    return json.loads(text, object_pairs_hook=read), repeats
+    return json.loads(text, object_pairs_hook=read), repeats, names
 
 
-def _without(value: Any, path: str, found: dict[str, str]) -> Any:
-    if isinstance(value, Mapping):
-        kept = {}
-        for key, inner in value.items():
-            where = _joined(path, str(key))
-            if _is_secret(key, inner):
-                found[where] = inner if isinstance(inner, str) else json.dumps(inner)
-            else:
-                kept[key] = _without(inner, where, found)
-        return kept
-    if isinstance(value, list | tuple):
-        return [_without(inner, f"{path}[{index}]", found) for index, inner in enumerate(value)]
-    return value
+class _TooMany(ValueError):
+    """There are more secrets than may be taken out one by one."""
+
+
+def _part(parameters: Any, most: int | None) -> Parted:
+    found: dict[str, str] = {}
+
+    def without(value: Any, place: Place) -> Any:
+        if isinstance(value, Mapping):
+            return {key: below(inner, place, str(key)) for key, inner in value.items() if not take(key, inner, place)}
+        if isinstance(value, list | tuple):
+            return [below(inner, place, index) for index, inner in enumerate(value)]
+        return value
+
+    def below(value: Any, place: Place, step: str | int) -> Any:
+        return without(value, Place(place, step)) if value and type(value) not in _SCALARS else value
+
+    def take(key: Any, value: Any, place: Place) -> bool:
+        if not _is_secret(key, value):
+            return False
+        if most is not None and len(found) >= most:
+            raise _TooMany
+        found[place.name_of(str(key)).stored] = value if isinstance(value, str) else json.dumps(value)
+        return True
+
+    return Parted(without(parameters, Place()), found)
 
 
 def _is_secret(key: object, value: object) -> bool:
@@ -136,9 +167,3 @@ def _is_secret(key: object, value: object) -> bool:
     if not names_a_secret(key):
         return False
     return not (isinstance(value, int | float) and key.lower().endswith("s"))
-
-
-def _joined(path: str, key: str) -> str:
-    if not _PLAIN.fullmatch(key):
-        return f"{path}[{json.dumps(key)}]"
-    return f"{path}.{key}" if path else key

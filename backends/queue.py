@@ -90,6 +90,7 @@ class Queue:
         self._policies = policies or {}
         self._random = random or Random()
         self._pruned_to = self._swept_to = 0
+        self._left_unexamined = False
         self._one_writer = one_writer(engine)
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT") if not self._one_writer else engine
 
@@ -188,7 +189,7 @@ class Queue:
             return []
         statement = hot.claim_of(limit, self._one_writer)
         rows = connection.execute(statement, parameters).all()
-        if not rows and admitting and admit(connection, max(limit, EXAMINED_AT_LEAST)):
+        if not rows and admitting and admit(connection, max(limit, EXAMINED_AT_LEAST)).ready:
             rows = connection.execute(statement, parameters).all()
         return _in_order([Job._make(row) for row in rows])
 
@@ -304,14 +305,19 @@ class Queue:
     # Admission, operators, housekeeping
 
     def admit(self, limit: int = 500) -> int:
-        """Examine new and due jobs; returns how many became ready."""
-        ready = self._write(lambda connection: admit(connection, limit))
+        """Examine new and due jobs; returns how many became ready.
+
+        Jobs whose parameters take long to be searched for secrets are left for the next call; `next_due` says so.
+        """
+        admitted = self._write(lambda connection: admit(connection, limit))
         # In a transaction of its own: lanes are locked once in each.
-        return ready + self._write(lambda connection: admit_with_key(connection, limit))
+        with_key = self._write(lambda connection: admit_with_key(connection, limit))
+        self._left_unexamined = admitted.left_some or with_key.left_some
+        return admitted.ready + with_key.ready
 
     def next_due(self) -> float | None:
-        """Seconds until the earliest job that waits for its time; None when none does."""
-        return self.read(seconds_until_due)
+        """Seconds until there is something to admit: the earliest job that waits for its time; None when none does."""
+        return 0.0 if self._left_unexamined else self.read(seconds_until_due)
 
     def cancel(self, job_id: int, scope: Scope = EVERYTHING, connection: Connection | None = None) -> CancelAnswer:
         """Cancel a queued job at once; ask a running one to stop. In the caller's transaction when given a connection."""

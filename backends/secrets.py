@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
@@ -15,15 +14,13 @@ from sqlalchemy.engine import Connection, Engine
 from .dialects import AnyRow, insert_for
 from .job import FINAL
 from .keys import KeyProblem, Keyring, keyring_of
+from .paths import stored_name
 from .statements import later
 from .tables import indexing_jobs, now
 from .tables import secrets as table
 
 job = indexing_jobs.c
 secret = table.c
-
-LONGEST_NAME = 500
-"""Characters of a secret's name: an index takes about 2,700 bytes. The end of a longer one is replaced by its hash."""
 
 STRAY_AFTER = 3600.0
 """Seconds that a secret of a finished job is left alone: an operator stores a new one first, and then retries the job."""
@@ -290,11 +287,3 @@ def _one(owner: Owner, owner_id: int, name: str) -> Select[Any]:
     return select(table).where(
         secret.owner == owner.value, secret.owner_id == owner_id, secret.name == stored_name(name)
     )
-
-
-def stored_name(name: str) -> str:
-    """The name as it is kept: the end of a long one is replaced by its hash."""
-    if len(name) <= LONGEST_NAME:
-        return name
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{name[:LONGEST_NAME - len(digest) - 1]}:{digest}"

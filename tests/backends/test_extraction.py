@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import Connection, Engine, event, select, text
 
 from backends import (
     CancelAnswer,
@@ -29,8 +30,9 @@ from backends import (
     secret_names,
     store_secret,
 )
-from backends.extraction import UNREADABLE, WHOLE, names_a_secret, part, part_text
+from backends.extraction import MOST_SECRETS, UNREADABLE, WHOLE, names_a_secret, part, part_text
 from backends.job import Job
+from backends.portions import search, searchable
 from backends.tables import indexing_jobs, secrets
 from tests.backends.conftest import TYPES
 from tests.backends.scene import DONE, change, claim_one, foreign_engine, insert_raw, member, row
@@ -124,6 +126,39 @@ def test_text_without_secrets_stays_as_it_was_written() -> None:
     assert part_text('{ "key" :1.0e5}') == ('{ "key" :1.0e5}', {})
 
 
+LONG_KEY = "x" * 4_000_000
+
+
+@pytest.mark.parametrize("each", ["0,", "[],", '{"token":"a"},', '{"a b":{"token":"a"}},'])
+def test_a_long_key_costs_what_it_is_long_and_not_that_for_each_value_under_it(each: str) -> None:
+    number = MOST_SECRETS - 1 if "token" in each else 50_000
+    began = time.process_time()
+    kept, found = part_text(f'{{"{LONG_KEY}":[{each * number}0],"key":1,"token":"b"}}')
+    assert time.process_time() - began < 3.0
+    assert found.pop("token") == "b"
+    assert len(found) == (number if "token" in each else 0)
+    assert all(len(name) == 500 for name in found)
+    assert json.loads(kept).keys() == {LONG_KEY, "key"}
+
+
+def test_a_long_path_is_called_as_whoever_asks_for_the_whole_of_it_is_answered(queue: Queue, engine: Engine) -> None:
+    path = ".".join(["folder" * 20, "é" * 300, '["odd key"]', "accounts[7]", "password"]).replace(".[", "[")
+    job_id = insert_raw(engine, job_parameters=json.dumps(
+        {"folder" * 20: {"é" * 300: {"odd key": {"accounts": [{}] * 7 + [{"password": MARK}]}}}}
+    ))
+    queue.admit()
+    assert queue.read(lambda connection: read_secret(connection, Owner.JOB, job_id, path)) == MARK
+
+
+def test_more_secrets_than_anybody_has_are_taken_out_as_a_whole(queue: Queue, engine: Engine) -> None:
+    many, too_many = (json.dumps({"accounts": [{"token": MARK}] * n}) for n in (MOST_SECRETS, MOST_SECRETS + 1))
+    assert len(part_text(many)[1]) == MOST_SECRETS
+    job_id = insert_raw(engine, job_parameters=too_many)
+    queue.admit()
+    assert row(queue, job_id).job_parameters == UNREADABLE
+    assert secrets_of(queue, job_id) == {WHOLE: too_many}
+
+
 @pytest.mark.parametrize("together", [1, 3])
 @pytest.mark.parametrize("in_callers", [True, False])
 @pytest.mark.parametrize("unique_key", [None, "once"])
@@ -197,6 +232,44 @@ def test_many_raw_inserts_are_parted_together(queue: Queue, engine: Engine) -> N
     assert not is_anywhere(queue)
     assert [secrets_of(queue, job_id) for job_id in ids] == [{"token": f"{MARK}{n}"} for n in range(30)]
     assert [json.loads(row(queue, job_id).job_parameters) for job_id in ids] == [{"n": n} for n in range(30)]
+
+
+def test_large_parameters_are_searched_a_few_at_a_time_and_those_left_at_once_after_that(queue: Queue, engine: Engine) -> None:
+    large = json.dumps({"key": "x" * 600_000, "token": MARK})
+    ids = [insert_raw(engine, job_parameters=large) for _ in range(8)]
+    small = insert_raw(engine)
+    turns = [queue.admit()]
+    while queue.next_due() == 0.0:
+        assert row(queue, small).ready_at is None
+        turns.append(queue.admit())
+    assert turns == [3, 3, 3]
+    assert queue.next_due() is None
+    assert not is_anywhere(queue)
+    assert [secrets_of(queue, job_id) for job_id in ids] == [{"token": MARK}] * 8
+
+
+def test_a_worker_that_admits_searches_a_few_at_a_time(queue: Queue, engine: Engine) -> None:
+    ids = [insert_raw(engine, job_parameters=json.dumps({"key": "x" * 900_000})) for _ in range(6)]
+    assert [each.id for each in queue.claim("t:1", ("quick",), 6)] == ids[:2]
+
+
+def test_a_row_that_is_larger_than_a_portion_is_searched_by_itself(queue: Queue, engine: Engine) -> None:
+    huge = insert_raw(engine, job_parameters=json.dumps({"key": "x" * 5_000_000, "token": MARK}))
+    insert_raw(engine, job_parameters=json.dumps({"key": "x" * 10_000}))
+    assert [queue.admit(), queue.admit()] == [1, 1]
+    assert secrets_of(queue, huge) == {"token": MARK}
+
+
+def test_no_further_row_is_begun_when_it_took_long_enough(queue: Queue, engine: Engine) -> None:
+    for _ in range(5):
+        insert_raw(engine, job_parameters='{"key": 1}')
+    moments = iter([0.0, 0.1, 0.6])
+
+    def look(connection: Connection) -> int:
+        rows = connection.execute(select(indexing_jobs.c.id, *searchable()).order_by(indexing_jobs.c.id)).all()
+        return len(search(connection, rows, lambda: next(moments)).rows)
+
+    assert queue.read(look) == 2
 
 
 def ended_as(status: Status) -> Outcome:

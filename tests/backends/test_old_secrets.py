@@ -89,6 +89,16 @@ def test_without_a_key_what_is_over_is_masked_and_the_rest_is_come_back_to(old: 
     assert walk(queue, 2) == 0
 
 
+def test_large_parameters_are_searched_a_few_at_a_time(old: Engine, tmp_path: Path) -> None:
+    large = f'{{"access_token": "{TOKEN}", "key": "{"x" * 900_000}"}}'
+    ids = [insert_raw(old, job_type="quick", job_parameters=large) for _ in range(5)]
+    upgrade(old)
+    add_key(tmp_path / "keys")
+    queue = Queue(old)
+    assert [queue.take_old_secrets(500) for _ in range(4)] == [2, 2, 1, 0]
+    assert all(TOKEN not in row(queue, job_id).job_parameters for job_id in ids)
+
+
 def test_a_new_database_has_nothing_old(empty_database_url: str) -> None:
     engine = open_engine(empty_database_url)
     upgrade(engine)
