@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from setproctitle import setproctitle
@@ -33,6 +34,9 @@ ENDED: dict[Kind, str] = {kind: f"job.{kind}" for kind in Kind if kind is not Ki
 
 ADMIT_EVERY = 4
 """Every so many looks a worker that nobody woke admits for itself all the same: maintenance may be away."""
+
+CAME_BACK = 70
+"""Exit code of a process that a handler forked and that came out of it (EX_SOFTWARE of sysexits.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,8 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings, slot: Slot, wake: int, life: int) -> None:
         self._settings, self._slot, self._wake, self._life = settings, slot, wake, life
-        self._log = structlog.get_logger("jobqueue.worker").bind(process_id=settings.process_id, pid=os.getpid())
+        self._pid = os.getpid()
+        self._log = structlog.get_logger("jobqueue.worker").bind(process_id=settings.process_id, pid=self._pid)
         self._told_to_leave = False
         self._tick = 0
         self._current: tuple[int, int, float] = (0, 0, 0.0)
@@ -294,14 +299,19 @@ class Worker:
         self._tick += 1
         job_id, lease, deadline = self._current
         self._activity = Activity(
-            self._settings.incarnation, os.getpid(), phase, boot_time(), job_id, lease, deadline, self._tick
+            self._settings.incarnation, self._pid, phase, boot_time(), job_id, lease, deadline, self._tick
         )
-        self._slot.act(self._activity)
+        self._say(self._activity)
 
     def _waits(self, is_waiting: bool) -> None:
         """Inside a fenced transaction tell whose turn it is, so that the job is not charged for a server that is silent."""
         if self._activity.phase is Phase.FENCED:
-            self._slot.act(self._activity._replace(asked_at=boot_time()) if is_waiting else self._activity)
+            self._say(self._activity._replace(asked_at=boot_time()) if is_waiting else self._activity)
+
+    def _say(self, activity: Activity) -> None:
+        """Tell what this worker does; a child that a handler forked has no say in that."""
+        if os.getpid() == self._pid:
+            self._slot.act(activity)
 
     def _title(self, doing: str) -> None:
         setproctitle(f"jobqueue: worker {self._settings.process_id} [{doing}]")
@@ -324,8 +334,13 @@ def _run(handler: Handler, context: LiveContext) -> Outcome:
 
 
 def _came_to(handler: Handler, context: LiveContext) -> Outcome:
+    worker = os.getpid()
     try:
-        handler(context)
+        try:
+            handler(context)
+        finally:
+            if os.getpid() != worker:
+                _end_here(worker, context)
         outcome = COMPLETED
         context.write_progress()
     except BaseException as error:
@@ -333,6 +348,17 @@ def _came_to(handler: Handler, context: LiveContext) -> Outcome:
     if context.told_to_stop is not None and outcome.kind in (Kind.COMPLETED, Kind.FAILED):
         return stopped(context.told_to_stop)
     return outcome
+
+
+def _end_here(worker: int, context: LiveContext) -> NoReturn:
+    """End a child that the handler forked and that came out of it: nothing beyond is its own, no job, slot or connection.
+
+    Nothing is flushed, for what stands in the buffers was written by the parent, which writes it itself.
+    """
+    try:
+        context.log.error("handler.child_came_back", pid=worker, exc_info=sys.exception())
+    finally:
+        os._exit(CAME_BACK)
 
 
 def _named(job: Job) -> dict[str, Any]:

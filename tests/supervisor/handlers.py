@@ -9,7 +9,9 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import quote
 
@@ -109,6 +111,21 @@ def leaves_an_orphan(ctx: JobContext) -> None:
     subprocess.run(["sh", "-c", f"setsid sh -c 'sleep 0.2; echo done > {given['children']}' &"], check=True)
     while not Path(given["children"]).exists():
         time.sleep(0.02)
+
+
+def forks(ctx: JobContext) -> None:
+    """Fork a child that comes out of the handler as the job says, and note how it ended."""
+    given = note_start(ctx)
+    with ctx.transaction() if given["how"] == "out of a transaction" else nullcontext():
+        child = os.fork()
+        if not child:
+            if given["how"] == "by an error":
+                raise ValueError("in the child")
+            if given["how"] == "as scripts do":
+                sys.exit(0)
+            return
+    _, status = os.waitpid(child, 0)
+    Path(given["children"]).write_text(str(os.waitstatus_to_exitcode(status)))
 
 
 def holds_its_transaction(ctx: JobContext) -> None:

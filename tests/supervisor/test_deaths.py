@@ -7,7 +7,10 @@ import signal
 import time
 from pathlib import Path
 
-from backends import Status
+import psutil
+import pytest
+
+from backends import NewJob, Status
 from tests.support import eventually
 
 from .conftest import Stage
@@ -108,6 +111,35 @@ def test_what_a_handler_left_behind_dies_with_its_worker(stage: Stage) -> None:
     [job_id] = scene.enqueue("leaves_children", children=str(note))
     scene.becomes(job_id, Status.FAILED)
     eventually(lambda: is_gone(int(Path(note).read_text())))
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ("by returning", ""), ("by an error", "ValueError: in the child"), ("as scripts do", "SystemExit: 0"),
+        ("out of a transaction", "InheritedConnection"),
+    ],
+)
+def test_a_child_that_a_handler_forked_ends_where_it_comes_out_and_its_parent_goes_on(
+    stage: Stage, how: str, error: str
+) -> None:
+    scene = stage(workers=1).start()
+    for job_id in scene.enqueue("quick", 60):
+        scene.becomes(job_id, Status.COMPLETED, within=20)
+    [worker], before = scene.worker_pids, len(scene.starts())
+    child = scene.folder / "child"
+    given = {"notes": str(scene.notes), "how": how, "children": str(child)}
+    jobs = scene.queue.enqueue([NewJob(name, 1, parameters=given) for name in ("forks", *["quick"] * 20)])
+    for job_id in jobs:
+        job = scene.becomes(job_id, Status.COMPLETED)
+        assert (job.retry_count, job.interruptions) == (0, 0)
+    ran = sorted((job_id, pid) for pid, _, job_id in scene.starts()[before:])
+    assert ran == [(job_id, worker) for job_id in jobs], "somebody else ran them, or again"
+    assert child.read_text() == "70"
+    assert [process.pid for process in psutil.Process(worker).children()] == []
+    assert scene.worker_pids == [worker]
+    told = scene.seen("handler.child_came_back", job_id=jobs[0], process_id="one-1")
+    assert error in told["exception"] if error else "exception" not in told
 
 
 def test_a_cancelled_job_is_told_and_then_made_to_end(stage: Stage) -> None:
