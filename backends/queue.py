@@ -69,7 +69,10 @@ class Cycle(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """What is known of a worker that died: its claim tags, the job it ran (0: none), how that attempt ended, and its pid."""
+    """What is known of a worker that died: its claim tags, the job it ran (0: none), how that attempt ended, and its pid.
+
+    `neighbours` is how the other jobs under its tags end.
+    """
 
     tags: tuple[str, ...]
     job_id: int
@@ -78,6 +81,7 @@ class Death:
     reason: str
     detail: str = ""
     pid: int | None = None
+    neighbours: Kind = Kind.RELEASED
 
 
 class Queue:
@@ -248,7 +252,7 @@ class Queue:
         return len(self._end_of_tags(tags, lambda row: outcome))
 
     def reclaim(self, death: Death) -> list[Settled]:
-        """Take back what a dead worker held: the job it ran is charged as the death says, its neighbours go unspent.
+        """Take back what a dead worker held: the job it ran is charged as the death says, its neighbours spend no retry.
 
         Nobody knows which neighbours had run to their end and were about to be settled, so each keeps an attempt that says why
         it may run twice.
@@ -257,7 +261,7 @@ class Queue:
         def outcome_of(row: Any) -> Outcome:
             if row.id == death.job_id and row.lease == death.lease:
                 return Outcome(death.kind, death.reason, death.detail)
-            return Outcome(Kind.RELEASED, f"not settled before its worker died: {death.reason}")
+            return Outcome(death.neighbours, f"not settled before its worker died: {death.reason}")
 
         return self._end_of_tags(death.tags, outcome_of)
 

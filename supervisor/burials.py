@@ -51,7 +51,8 @@ def bury(
     """Say why a worker died and what becomes of the job it had in hand.
 
     A death without a verdict is its own doing or a stranger's: the job is charged, exit code 0 included, for a worker
-    never leaves with a job in hand. A verdict on another job than the one in hand charges nobody.
+    never leaves with a job in hand. A verdict on another job than the one in hand charges nobody. Who dies while it settles
+    may die of something that one of those jobs left behind, and nobody knows which: all are interrupted, and then held alone.
     """
     in_hand = bool(activity.job_id) and activity.phase in _WITH_A_JOB
     kind = Kind.CRASHED
@@ -63,8 +64,11 @@ def bury(
             kind, reason = Kind.RELEASED, f"its worker was stopped because of job {verdict.job_id}"
     tags = tuple(f"{process_id}:{claim.nonce.decode()}" for claim in claims)
     job_id, lease = (activity.job_id, activity.lease) if in_hand else (0, 0)
-    had_a_job = in_hand or activity.phase == Phase.SETTLING
-    return Burial(process_id, pid, reason, Death(tags, job_id, lease, kind, reason, pid=pid), had_a_job)
+    settling = activity.phase == Phase.SETTLING
+    told_to_leave = verdict is not None and verdict.ground is Ground.DRAIN
+    neighbours = Kind.INTERRUPTED if settling and not told_to_leave else Kind.RELEASED
+    death = Death(tags, job_id, lease, kind, reason, pid=pid, neighbours=neighbours)
+    return Burial(process_id, pid, reason, death, in_hand or settling)
 
 
 def _last_words(ending: Ending, out_of_memory: bool) -> str:
@@ -84,6 +88,7 @@ def as_message(death: Death) -> dict[str, Any]:
         "reason": death.reason,
         "detail": death.detail,
         "pid": death.pid,
+        "neighbours": death.neighbours.value,
     }
 
 
@@ -97,4 +102,5 @@ def from_message(message: dict[str, Any]) -> Death:
         reason=message["reason"],
         detail=message["detail"],
         pid=message["pid"],
+        neighbours=Kind(message["neighbours"]),
     )

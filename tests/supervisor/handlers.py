@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import quote
 
+from backends import Queue
 from workers import JobContext
 
 
@@ -126,6 +127,16 @@ def forks(ctx: JobContext) -> None:
             return
     _, status = os.waitpid(child, 0)
     Path(given["children"]).write_text(str(os.waitstatus_to_exitcode(status)))
+
+
+def leaves_damage(ctx: JobContext) -> None:
+    """Be done, and leave something behind of which the worker dies when it records that."""
+    note_start(ctx)
+
+    def settle_and_claim(*given: object) -> None:
+        raise MemoryError
+
+    Queue.settle_and_claim = settle_and_claim  # type: ignore[assignment,method-assign]
 
 
 def holds_its_transaction(ctx: JobContext) -> None:

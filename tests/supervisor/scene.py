@@ -30,8 +30,8 @@ TIMINGS = {
 }
 HANDLERS = (
     "quick", "until_file", "obedient", "first_time_until_file", "deaf", "greedy", "leaves_quietly", "segfaults",
-    "raises_system_exit", "raises_the_unspeakable", "leaves_children", "leaves_an_orphan", "forks", "holds_its_transaction",
-    "spills", "expects_its_secret",
+    "raises_system_exit", "raises_the_unspeakable", "leaves_children", "leaves_an_orphan", "forks", "leaves_damage",
+    "holds_its_transaction", "spills", "expects_its_secret",
 )
 
 

@@ -15,6 +15,7 @@ from workers import Activity, Claim, ClaimState, Phase
 CLAIMS = [Claim(b"0123456789abcdef", ClaimState.HELD, 1.0), Claim(b"fedcba9876543210", ClaimState.DROPPED, 2.0)]
 RUNNING = Activity(3, 4711, Phase.RUNNING, 10.0, 7, 2, 0.0, 5)
 IDLE = Activity(3, 4711, Phase.IDLE, 10.0, 0, 0, 0.0, 5)
+SETTLING = Activity(3, 4711, Phase.SETTLING, 10.0, 0, 0, 0.0, 5)
 KILLED, LEFT = Ending(9, 0), Ending(0, 0)
 
 
@@ -69,6 +70,26 @@ def test_a_job_that_was_started_after_the_one_that_had_to_stop_goes_unspent() ->
     assert death.job_id == 7
 
 
+@pytest.mark.parametrize(
+    ("verdict", "neighbours"),
+    [
+        (None, Kind.INTERRUPTED),
+        (Verdict(Ground.DATABASE, "hung"), Kind.INTERRUPTED),
+        (Verdict(Ground.DEADLINE, "ran past its timeout", 7, 2), Kind.INTERRUPTED),
+        (Verdict(Ground.DRAIN, "handed back"), Kind.RELEASED),
+    ],
+)
+def test_who_dies_while_it_settles_interrupts_all_it_held_unless_it_was_told_to_leave(
+    verdict: Verdict | None, neighbours: Kind
+) -> None:
+    burial = buried(SETTLING, KILLED, verdict)
+    assert (burial.death.job_id, burial.death.neighbours, burial.had_a_job) == (0, neighbours, True)
+
+
+def test_neighbours_of_a_job_that_was_running_go_unspent() -> None:
+    assert buried(RUNNING, KILLED).death.neighbours is Kind.RELEASED
+
+
 def test_a_death_survives_its_way_to_maintenance() -> None:
-    death = buried(RUNNING, Ending(11, 0)).death
-    assert from_message(json.loads(json.dumps(as_message(death)))) == death
+    for death in (buried(RUNNING, Ending(11, 0)).death, buried(SETTLING, KILLED).death):
+        assert from_message(json.loads(json.dumps(as_message(death)))) == death

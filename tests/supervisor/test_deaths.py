@@ -113,6 +113,27 @@ def test_what_a_handler_left_behind_dies_with_its_worker(stage: Stage) -> None:
     eventually(lambda: is_gone(int(Path(note).read_text())))
 
 
+def test_a_job_whose_worker_dies_each_time_it_records_the_outcome_ends_failed_and_its_neighbours_completed(
+    stage: Stage,
+) -> None:
+    scene = stage(workers=1).start()
+    for job_id in scene.enqueue("quick", 60):
+        scene.becomes(job_id, Status.COMPLETED, within=20)
+    given = {"notes": str(scene.notes)}
+    names = [*["quick"] * 3, "leaves_damage", *["quick"] * 3]
+    jobs = scene.queue.enqueue([NewJob(name, 1, parameters=given) for name in names])
+    poison, neighbours = jobs[3], jobs[:3] + jobs[4:]
+    job = scene.becomes(poison, Status.FAILED, within=60)
+    assert (job.retry_count, job.interruptions) == (0, 21)
+    assert job.error_message == (
+        "interrupted 21 times, last: not settled before its worker died: the worker left with exit code 70"
+    )
+    for each in neighbours:
+        neighbour = scene.becomes(each, Status.COMPLETED)
+        assert (neighbour.retry_count, neighbour.interruptions <= 1) == (0, True), neighbour
+    assert scene.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("how", "error"),
     [
