@@ -135,8 +135,7 @@ class Nursery:
         """
         assert threading.active_count() == 1, f"fork with threads: {threading.enumerate()}"
         assert open_connections() == 0, "fork with an open database connection"
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_output()
         parent = os.getpid()
         former = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -193,6 +192,13 @@ def _peek(child: Child) -> bool | None:
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
+def flush_output() -> None:
+    """Write out what was printed, as far as that is possible: who read it may be gone, its disk full, and we go on."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
 def _live(main: Callable[[], int], title: str, foreign: set[int], dies_with: int | None) -> None:
     """The whole life of a child; never returns."""
     code = SOFTWARE_ERROR
@@ -204,9 +210,7 @@ def _live(main: Callable[[], int], title: str, foreign: set[int], dies_with: int
     except BaseException:
         traceback.print_exc()
     finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        flush_output()
         os._exit(code & 0xFF)
 
 

@@ -20,7 +20,7 @@ from workers import boot_time, scrub
 
 from . import plan
 from .banner import banner
-from .children import Nursery
+from .children import Nursery, flush_output
 from .errands import Errand
 from .events import ExtensionSaid, ModuleUnfit, SupervisorRestarting, SupervisorStopped, tell
 from .inbox import Inbox
@@ -144,8 +144,7 @@ def _supervise(
 
 def _redirect(output: Path) -> None:
     """Let go of the terminal: what is written past the log, stacks and tracebacks, goes to the same file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_output()
     descriptor = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
     for standard in (1, 2):
         os.dup2(descriptor, standard)
@@ -155,8 +154,7 @@ def _redirect(output: Path) -> None:
 def _start_again(directory: RunDir) -> None:
     """Replace this program by itself, with the code and the settings that are there now; the pid and the lock stay."""
     tell(SupervisorRestarting())
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_output()
     directory.hand_down()
     for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # what changes the running one must not kill the one that is not up yet

@@ -66,20 +66,22 @@ class Scene:
 
     # Running it
 
-    def launch(self, *prefix: str) -> subprocess.Popen[bytes]:
-        """Start the supervisor and do not wait for anything."""
+    def launch(self, *prefix: str, output: int | None = None) -> subprocess.Popen[bytes]:
+        """Start the supervisor and do not wait for anything. What it writes goes to `self.log`, or into that descriptor."""
         self.write_config()
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         with self.log.open("ab") as log:
+            out = log if output is None else output
             self.process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "tests.supervisor.run_one", str(self.config)], cwd=ROOT, stderr=log,
-                stdout=log, stdin=subprocess.DEVNULL, start_new_session=True,
-                env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}"},
+                [*prefix, sys.executable, "-m", "tests.supervisor.run_one", str(self.config)], cwd=ROOT, stderr=out,
+                stdout=out, stdin=subprocess.DEVNULL, start_new_session=True,
+                env=buffered | {"PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}"},
             )
         return self.process
 
-    def start(self) -> Scene:
+    def start(self, output: int | None = None) -> Scene:
         """Start the supervisor and wait until all its workers can claim."""
-        self.launch()
+        self.launch(output=output)
         eventually(self._is_up, within=20)
         return self
 

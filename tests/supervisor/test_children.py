@@ -36,7 +36,8 @@ def in_a_fresh_process(body: str) -> Any:
     """Run the code; it prints one line of JSON, which is returned."""
     code = BEFORE + textwrap.dedent(body)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False, cwd=ROOT
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False, cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -59,6 +60,25 @@ def test_the_answer_of_a_child_is_its_exit_code() -> None:
 )
 def test_however_a_child_ends_the_parent_learns_the_truth_and_goes_on(main: str, ending: list[int]) -> None:
     assert in_a_fresh_process(f"print(json.dumps(ended(nursery.fork({main}, title='t', now=0.0))))") == ending
+
+
+@pytest.mark.parametrize("lost", ["sys.stdout", "sys.stderr"])
+@pytest.mark.parametrize("where", ["a reader that is gone", "a full disk"])
+def test_output_that_cannot_be_written_keeps_nobody_from_being_born(lost: str, where: str) -> None:
+    body = f"""
+    said = os.fdopen(os.dup(1), "w")
+    if {where!r} == "a full disk":
+        lost = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, lost = os.pipe()
+        os.close(reader)
+    os.dup2(lost, {lost}.fileno())
+    {lost}.write("half a line")
+    answers = [ended(nursery.fork(lambda: 7, title="t", now=0.0)) for _ in range(2)]
+    print(json.dumps(answers), file=said, flush=True)
+    os._exit(0)
+    """
+    assert in_a_fresh_process(body) == [[0, 7], [0, 7]]
 
 
 def test_a_child_keeps_only_the_descriptors_it_is_given() -> None:

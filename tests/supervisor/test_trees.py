@@ -42,6 +42,19 @@ def test_a_death_that_maintenance_did_not_confirm_is_told_to_the_next_one(stage:
     assert (job.retry_count, job.interruptions) == (1, 0)
 
 
+def test_a_supervisor_whose_output_nobody_reads_any_more_replaces_what_dies(quiet_stage: Stage) -> None:
+    reader, writer = os.pipe()
+    scene = quiet_stage(workers=1).start(output=writer)
+    os.close(writer)
+    os.close(reader)
+    for victim in (lambda: scene.maintenance_pid, lambda: scene.worker_pids[0]):
+        former = victim()
+        os.kill(former, signal.SIGKILL)
+        eventually(lambda victim=victim, former=former: victim() not in (0, former))  # type: ignore[misc]
+    [job_id] = scene.enqueue("quick")
+    scene.becomes(job_id, Status.COMPLETED)
+
+
 def test_a_killed_supervisor_takes_its_workers_with_it_and_another_runs_their_jobs(stage: Stage) -> None:
     first = stage("first").start()
     [job_id] = first.enqueue("first_time_until_file")
