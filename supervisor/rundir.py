@@ -79,9 +79,11 @@ class RunDir:
         if self._pid_file is None or self._is_ours:
             return False
         descriptor = _locked(self.path)
-        self._move_in(descriptor, self._ordered)
-        os.dup2(descriptor, self._pid_file, inheritable=False)
-        os.close(descriptor)
+        try:
+            self._move_in(descriptor, self._ordered)
+            os.dup2(descriptor, self._pid_file, inheritable=False)
+        finally:
+            os.close(descriptor)  # and with it the lock, unless it was taken over: the next try must not meet its own
         return True
 
     def _move_in(self, descriptor: int, order: Processing | None) -> None:
@@ -183,7 +185,7 @@ def _locked(path: Path) -> int:
         descriptor = os.open(path / PID_FILE, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _lock(descriptor, path)
-        except AlreadyRunning:
+        except BaseException:
             os.close(descriptor)
             raise
         if _stands_at(descriptor, path / PID_FILE):

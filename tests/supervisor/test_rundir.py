@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -125,6 +128,30 @@ def test_a_directory_that_was_removed_is_made_again_with_the_order_that_stood(tm
     with pytest.raises(AlreadyRunning):
         RunDir(path).hold()
     assert not directory.restore()
+
+
+def test_a_directory_that_cannot_be_made_again_for_want_of_space_is_made_as_soon_as_there_is_some(tmp_path: Path) -> None:
+    directory = RunDir(tmp_path / "run")
+    directory.hold()
+    shutil.rmtree(tmp_path / "run")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(2):
+        with no_space(), pytest.raises(OSError, match="File too large"):
+            directory.restore()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert directory.restore()
+    assert running_pid(tmp_path / "run") == os.getpid()
+
+
+@contextmanager
+def no_space() -> Iterator[None]:
+    """Files can be made here, but nothing can be written into them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_who_lost_its_directory_to_another_leaves_what_is_there_alone(tmp_path: Path) -> None:
