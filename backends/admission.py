@@ -38,7 +38,7 @@ def lane_of(template: str | None, row: Any) -> str | None:
 
     The end of a long name is replaced by its hash.
     """
-    if not template:
+    if template is None:
         return None
     name = template.format(**{field: getattr(row, field) for field in LANE_FIELDS})
     if len(name) <= LONGEST_NAME:
@@ -107,7 +107,7 @@ def _place(connection: Connection, found: list[AnyRow]) -> Admitted:
         reason = "key" if row.id in unsafe else _reason(row, lane, bool(kind))
         note_wait(moves, row.program_id, row.waits_for, reason)
         placed["waiting" if reason else "ready"].append({"b_id": row.id, "b_lane": lane, "b_reason": reason})
-        if reason == "lane" and lane:
+        if reason == "lane" and lane is not None:
             touched.add(lane)
     _bring_within_reach(connection, [row.id for row in portion.rows if row.outlandish])
     _write(connection, placed["waiting"], ready_at=null())
@@ -120,7 +120,7 @@ def _place(connection: Connection, found: list[AnyRow]) -> Admitted:
 def _reason(row: AnyRow, lane: str | None, is_known: bool) -> str | None:
     if not is_known:
         return "name" if len(row.job_type) > LONGEST_NAME else "handler"
-    return "time" if row.early else "lane" if lane else None
+    return "time" if row.early else None if lane is None else "lane"
 
 
 def _take_secrets(connection: Connection, portion: Portion) -> set[int]:

@@ -78,7 +78,7 @@ def end(
     if attempts:
         connection.execute(insert(job_attempts).values(ended_at=now()), attempts)
     delete_of_jobs(connection, [one.job_id for one in settled if one.status in FINAL and one.job_id in holders])
-    elect(connection, {row.lane for row in rows if row.lane}, moves)
+    elect(connection, {row.lane for row in rows if row.lane is not None}, moves)
     tally(connection, moves)
     return settled
 
@@ -118,7 +118,7 @@ def _place_in_queue(row: AnyRow, after: float) -> dict[str, Any]:
 
 def _reason_to_wait(row: AnyRow, after: float) -> str | None:
     """A job that runs again waits for its time, behind its lane's head, or for nothing."""
-    return "time" if after > 0 else "lane" if row.lane else None
+    return "time" if after > 0 else None if row.lane is None else "lane"
 
 
 def _attempt(row: AnyRow, outcome: Outcome) -> dict[str, Any]:

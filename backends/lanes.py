@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
-from .counters import Moves, note_wait
+from .counters import Moves, note_wait, tally
 from .dialects import AnyRow, insert_for
 from .job import Status
 from .statements import IS_PENDING, IS_RUNNING, ORDER, waits_for
@@ -103,7 +104,43 @@ def _promote(connection: Connection, name: str, job_id: int) -> bool:
     )
     if promoted.rowcount != 1:
         return False
+    _make_head(connection, name, job_id)
+    return True
+
+
+def _make_head(connection: Connection, name: str, job_id: int) -> None:
     connection.execute(
         update(lanes).where(lanes.c.name == bindparam("lane_name")).values(head=job_id), {"lane_name": name}
     )
-    return True
+
+
+def is_overlap(error: IntegrityError) -> bool:
+    """Whether this is the refusal of a second running job of a lane: by the index, which SQLite calls by its column."""
+    said = str(error.orig)
+    return "jobqueue_one_runs_in_a_lane" in said or "indexing_jobs.lane" in said
+
+
+def keep_apart(connection: Connection, job_types: Sequence[str], among: int) -> list[int]:
+    """Send jobs back to wait that somebody made ready beside the one that has their lane, among the next so many.
+
+    Returns their ids. Only another program does that, or one that changes the lane of a job.
+    """
+    ready = select(job.id, job.program_id, job.lane).where(job.ready_at.is_not(None), job.job_type.in_(job_types))
+    laned = [row for row in connection.execute(ready.order_by(*ORDER).limit(among)) if row.lane is not None]
+    names = sorted({row.lane for row in laned})
+    heads, moves, sent_back = lock(connection, names), Moves(), []
+    for name in names:
+        first = _running(connection, name) or heads[name]
+        for row in laned:
+            if row.lane == name and row.id != first and _demote(connection, row.id):
+                note_wait(moves, row.program_id, None, "lane")
+                sent_back.append(row.id)
+        if first is not None:
+            _make_head(connection, name, first)
+        _elect_in_one(connection, name, first, moves)
+    tally(connection, moves)
+    return sent_back
+
+
+def _running(connection: Connection, name: str) -> int | None:
+    return connection.execute(select(job.id).where(job.lane == name, IS_RUNNING)).scalar()

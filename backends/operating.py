@@ -76,7 +76,7 @@ def _cancel_queued(connection: Connection, row: AnyRow) -> bool:
     held_of = select(job.waits_for, job.holds_secrets, suspects(job.job_parameters).label("suspect"))
     seen = held_of.where(job.id == row.id, IS_PENDING, job.lane.is_not_distinct_from(row.lane))
     with connection.begin_nested() as attempt:
-        if row.lane:
+        if row.lane is not None:
             lock(connection, [row.lane])
         held = connection.execute(seen.with_for_update(skip_locked=True)).first()
         if held is not None:
@@ -111,7 +111,7 @@ def _cancel_held(connection: Connection, row: AnyRow, held: AnyRow) -> None:
     delete_of_jobs(connection, [row.id] if held.holds_secrets else [])
     moves = Moves({(row.program_id, Status.CANCELLED): 1})
     note_wait(moves, row.program_id, held.waits_for, None)
-    elect(connection, [row.lane] if row.lane else [], moves)
+    elect(connection, [row.lane] if row.lane is not None else [], moves)
     tally(connection, moves)
 
 

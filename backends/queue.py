@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import IntegrityError
 
 from . import fleet, hot, pages, reading, statements
 from .admission import admit, admit_with_key, seconds_until_due
@@ -25,6 +26,7 @@ from .engine import as_unavailable
 from .enqueueing import Insertion
 from .fleet import JobTypeFacts, SupervisorReport, SupervisorView
 from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
+from .lanes import is_overlap, keep_apart
 from .measures import Measures, measure
 from .old_secrets import has_old_secrets, take_old_secrets
 from .operating import CancelAnswer, RetryAnswer, cancel, prune, retry
@@ -61,10 +63,14 @@ class Enqueued(NamedTuple):
 
 
 class Cycle(NamedTuple):
-    """What one settle-and-claim did: attempts whose lease was lost (nothing of theirs was written), and the new claims."""
+    """What one settle-and-claim did: attempts whose lease was lost (nothing of theirs was written), and the new claims.
+
+    `kept_apart` are jobs that somebody had made ready beside another of their lane. Nothing is claimed then; they wait again.
+    """
 
     lost: list[Job]
     claimed: list[Job]
+    kept_apart: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +151,17 @@ class Queue:
         once in a transaction.
         """
         parameters = self._claim_parameters(done_tag, tag, job_types)
+        try:
+            return self._cycle(finished, limit, parameters, admitting)
+        except IntegrityError as error:
+            if not is_overlap(error):
+                raise
+        apart = self._write(lambda connection: keep_apart(connection, job_types, max(limit, EXAMINED_AT_LEAST)))
+        return self._cycle(finished, 0, parameters, admitting)._replace(kept_apart=apart)
+
+    def _cycle(
+        self, finished: Sequence[tuple[Job, Outcome]], limit: int, parameters: dict[str, Any], admitting: bool
+    ) -> Cycle:
         short = [each for each, outcome in finished if _is_plain(each, outcome)]
         rest = [pair for pair in finished if not _is_plain(*pair)]
         if limit and not rest and not self._one_writer:

@@ -143,6 +143,8 @@ class Worker:
             return None
         self._failures = 0
         self._ledger.granted(bool(cycle.claimed))
+        if cycle.kept_apart is not None:
+            self._log.warning("lane.overlap", jobs=list(cycle.kept_apart))
         self._settled(batch, finished, cycle.lost)
         self._batch = self._hold(tag, cycle.claimed) if cycle.claimed else None
         return self._batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -173,6 +174,71 @@ def test_names_too_long_for_an_index_still_make_different_lanes(queue: Queue, en
     found = [row(queue, each).lane for each in ids]
     assert found[0] == found[2] != found[1]
     assert len(queue.claim("t:1", ("by_folder",), 5)) == 2
+
+
+@pytest.fixture
+def nameless(queue: Queue, engine: Engine) -> list[int]:
+    """Three jobs of a lane whose name is empty; the first of them is ready."""
+    queue.register({"by_folder": JobTypeFacts("{folder_id}")}, "test")
+    ids = [insert_raw(engine, job_type="by_folder", folder_id="") for _ in range(3)]
+    assert queue.admit() == 1
+    return ids
+
+
+def test_a_lane_without_a_name_is_one(queue: Queue, nameless: list[int]) -> None:
+    order = []
+    for turn in range(3):
+        (mine,) = queue.claim(f"t:{turn}", ("by_folder",), 5)
+        assert (mine.lane, queue.claim("other:1", ("by_folder",), 5)) == ("", [])
+        queue.settle(f"t:{turn}", [(mine, DONE)])
+        order.append(mine.id)
+    assert order == nameless
+    assert queue.counts().waiting == 0
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_however_the_holder_ends_a_lane_without_a_name_goes_on(queue: Queue, nameless: list[int], kind: Kind) -> None:
+    (mine,) = queue.claim("t:1", ("by_folder",), 5)
+    queue.settle("t:1", [(mine, Outcome(kind, "because", after=100))])
+    assert len(_ready(queue, nameless)) == 1
+
+
+def test_cancelling_the_head_of_a_lane_without_a_name_promotes_the_next(queue: Queue, nameless: list[int]) -> None:
+    queue.cancel(nameless[0])
+    assert _ready(queue, nameless) == [nameless[1]]
+
+
+OVERLAPS: dict[str, Callable[[Queue], list[int]]] = {
+    "beside the head": lambda queue: [],
+    "beside one that runs": lambda queue: [claim_one(queue, "runs:1").id],
+}
+
+
+@pytest.mark.parametrize("overlap", OVERLAPS)
+@pytest.mark.parametrize("limit", [1, 5])
+def test_jobs_that_another_program_made_ready_beside_their_lanes_head_are_sent_back_and_stop_no_claim(
+    queue: Queue, engine: Engine, overlap: str, limit: int
+) -> None:
+    ids, (plain,) = _lane(queue, 3, 2, 2), queue.enqueue([NewJob("quick", 1, priority=2)])
+    runs = OVERLAPS[overlap](queue)
+    for job_id in ids[1:]:
+        change(engine, job_id, waits_for=None, ready_at=row(queue, plain).ready_at)
+    done, claimed, apart = running(queue, "mine:1", priority=9), list(runs), set()
+    tag, finished = "mine:1", [(done, DONE)]
+    for turn in range(8):
+        cycle = queue.settle_and_claim(tag, finished, f"mine:{turn + 2}", (*LANED, "quick"), limit)
+        assert cycle.lost == []
+        tag, finished = f"mine:{turn + 2}", [(each, DONE) for each in cycle.claimed]
+        claimed += [each.id for each in cycle.claimed]
+        apart |= set(cycle.kept_apart or ())
+        assert len([each for each in queue.page(status="running").jobs if each.lane]) <= 1
+    assert row(queue, done.id).status == Status.COMPLETED
+    assert apart <= set(ids[1:])
+    if runs:
+        assert claimed == [ids[0], plain]
+        assert apart == set(ids[1:])
+    else:
+        assert sorted(claimed) == sorted([*ids, plain])
 
 
 def test_a_settle_does_not_lock_a_second_set_of_lanes_by_admitting(queue: Queue, engine: Engine) -> None:

@@ -155,6 +155,22 @@ def test_only_types_with_a_handler_are_claimed(queue: Queue, start: Start) -> No
     assert _status(queue, theirs) is Status.PENDING
 
 
+def test_a_job_that_another_program_made_ready_beside_the_one_that_has_its_lane_ends_no_worker(
+    queue: Queue, engine: Engine, start: Start
+) -> None:
+    queue.register({"quick": JobTypeFacts("one")}, "test")
+    first, second = _add(queue, "quick", 2)
+    (mine,) = queue.claim("other:1", ("quick",), 1)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE indexing_jobs SET waits_for = NULL, ready_at = created_at WHERE id = {second}"))
+    worker = start("quick")
+    eventually(lambda: worker.events("lane.overlap"))
+    assert [each["jobs"] for each in worker.events("lane.overlap")] == [[second]]
+    queue.settle("other:1", [(mine, Outcome(Kind.COMPLETED))])
+    _ended(queue, second, Status.COMPLETED)
+    assert _status(queue, first) is Status.COMPLETED
+
+
 def _grow(queue: Queue, worker: RunningWorker) -> None:
     """Let the worker learn that its jobs are short, so that it claims many at once."""
     ids = _add(queue, "quick", 300)
