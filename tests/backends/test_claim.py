@@ -139,7 +139,7 @@ def test_the_fused_settle_and_claim_reads_indexes_too(queue: Queue, engine: Engi
 def test_parameters_of_any_size_hold_up_nobody_and_fail_their_own_job_in_clear_words(queue: Queue, engine: Engine) -> None:
     sizes = (LARGEST_CLAIMED, LARGEST_CLAIMED + 1)
     largest, larger = (insert_raw(engine, job_parameters='{"token_s": "' + "x" * (size - 15) + '"}') for size in sizes)
-    assert queue.admit() == 2
+    assert [queue.admit(), queue.admit()] == [1, 1]
     claimed = {each.id: each for each in queue.claim("tester:0001", ("quick",), 2)}
     assert len(claimed[largest].parameters["token_s"]) == LARGEST_CLAIMED - 15
     with pytest.raises(BadParameters, match=f"job {larger}: job_parameters take 10000001 bytes; at most 10000000 are read"):
