@@ -33,3 +33,12 @@ def along_indexes(connection: Connection) -> Iterator[None]:
     connection.execute(text("SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"))
     yield
     connection.execute(text("SET LOCAL enable_sort = DEFAULT; SET LOCAL enable_bitmapscan = DEFAULT"))
+
+
+def check_at_once(connection: Connection) -> None:
+    """Have this transaction's statements checked one by one, also where a constraint asks for that at the commit alone.
+
+    Postgres only: SQLite has no word for it.
+    """
+    if not one_writer(connection):
+        connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))

@@ -1,13 +1,11 @@
-"""What operators and housekeeping do to jobs: cancel, retry, prune."""
+"""What operators do to jobs: cancel and retry."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, delete, false, func, or_, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.engine import Connection
 
 from .counters import Moves, note_wait, tally
@@ -17,8 +15,8 @@ from .job import FINAL, Status, legal_before
 from .lanes import elect, lock
 from .scope import EVERYTHING, Scope
 from .secrets import delete_of_jobs
-from .statements import IS_PENDING, IS_RUNNING, later
-from .tables import indexing_jobs, job_attempts, now
+from .statements import IS_PENDING, IS_RUNNING
+from .tables import indexing_jobs, now
 
 job = indexing_jobs.c
 
@@ -136,31 +134,3 @@ _AS_NEW: dict[str, Any] = {
         ("completed_at", "error_message", "cancel_requested_at", "scheduled_at", "ready_at", "waits_for", "lane")
     ),
 }
-
-
-def prune(connection: Connection, retention: Mapping[Status, float], batch: int, after: int) -> tuple[int, int]:
-    """Look at `batch` jobs with ids above `after` and delete the finished ones past their retention (seconds).
-
-    Returns how many went and where to go on; 0 once the rows are too young. Looks at `batch` rows whatever the history holds.
-    """
-    youngest = later(-min(retention.values(), default=0.0))
-    looked_at = connection.execute(
-        select(job.id, job.status, job.program_id, job.completed_at, (job.created_at > youngest).label("young"))
-        .where(job.id > after)
-        .order_by(job.id)
-        .limit(batch)
-    ).all()
-    old = or_(false(), *(and_(job.status == status, job.completed_at < later(-age)) for status, age in retention.items()))
-    gone = connection.execute(
-        delete(indexing_jobs)
-        .where(job.id.in_([row.id for row in looked_at if row.status in FINAL]), old)
-        .returning(job.id, job.status, job.program_id, job.holds_secrets)
-    ).all()
-    connection.execute(delete(job_attempts).where(job_attempts.c.job_id.in_([row.id for row in gone])))
-    delete_of_jobs(connection, [row.id for row in gone if row.holds_secrets])
-    changes = Counter((row.program_id, str(row.status)) for row in gone)
-    changes.update(Counter((row.program_id, "created") for row in gone))
-    removed = Counter((row.program_id, "removed") for row in gone)
-    tally(connection, {**{key: -n for key, n in changes.items()}, **removed})
-    finished = len(looked_at) < batch or bool(looked_at[-1].young)
-    return len(gone), 0 if finished else looked_at[-1].id

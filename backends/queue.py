@@ -29,8 +29,9 @@ from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
 from .lanes import is_overlap, keep_apart
 from .measures import Measures, measure
 from .old_secrets import has_old_secrets, take_old_secrets
-from .operating import CancelAnswer, RetryAnswer, cancel, prune, retry
+from .operating import CancelAnswer, RetryAnswer, cancel, retry
 from .pages import JobPage
+from .pruning import Pruned, Walk, prune
 from .reading import ATTEMPTS_SHOWN, Counts
 from .scope import EVERYTHING, Scope
 from .secrets import sweep_secrets
@@ -99,7 +100,8 @@ class Queue:
         self.engine = engine
         self._policies = policies or {}
         self._random = random or Random()
-        self._pruned_to = self._swept_to = 0
+        self._pruning = Walk()
+        self._swept_to = 0
         self._left_unexamined = False
         self._one_writer = one_writer(engine)
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT") if not self._one_writer else engine
@@ -352,16 +354,16 @@ class Queue:
             return retry(connection, job_id, scope)
         return self._write(lambda connection: retry(connection, job_id, scope))
 
-    def prune(self, retention: Mapping[Status, float], batch: int = 1000) -> int:
+    def prune(self, retention: Mapping[Status, float], batch: int = 1000) -> Pruned:
         """Delete finished jobs older than their status's retention in seconds, among the next `batch` rows.
 
-        Goes on where the last call stopped; returns how many went.
+        Goes on where the last call stopped. A job that a row of another table refers to, and must not lose, stays.
         """
-        gone, self._pruned_to = self._write(lambda connection: prune(connection, retention, batch, self._pruned_to))
-        return gone
+        step = self._write(lambda connection: prune(connection, retention, batch, self._pruning.position))
+        return self._pruning.took(step)
 
     def sweep_secrets(self, batch: int = 1000) -> int:
-        """Delete secrets whose job is gone or was over before they were stored, among the next `batch`; as `prune` does."""
+        """Delete secrets whose job is gone or was over before they were stored, among the next `batch`; as `prune` goes on."""
         gone, self._swept_to = self._write(lambda connection: sweep_secrets(connection, batch, self._swept_to))
         return gone
 

@@ -266,6 +266,16 @@ class JobsReleased(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class JobsHeldBack(Event):
+    """So many old jobs are not pruned, because rows of another table refer to them and must not lose them."""
+
+    name = "prune.held_back"
+    level = logging.WARNING
+    constraint: str
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseLost(Event):
     """The database does not answer; everything goes on without it as far as it can."""
 

@@ -18,7 +18,7 @@ from workers import Board, ClaimState, boot_time, readable
 from . import plan
 from .burials import from_message
 from .channel import Channel
-from .events import JobReclaimed, JobsReleased, SupervisorVanished, WorkerFenced, tell
+from .events import JobReclaimed, JobsHeldBack, JobsReleased, SupervisorVanished, WorkerFenced, tell
 from .hints import Hints
 from .limits import NEVER
 from .log_watch import LogWatch
@@ -259,8 +259,11 @@ class Maintenance:
         self._log.look(log_size(self._queue.engine) or 0, boot_time())
 
     def _prune_a_batch(self) -> None:
-        if self._queue.prune(plan.retention_of(self._settings), PRUNE_AT_ONCE) == PRUNE_AT_ONCE:
+        pruned = self._queue.prune(plan.retention_of(self._settings), PRUNE_AT_ONCE)
+        if pruned.gone and not pruned.is_over:
             self._prune.due_at = boot_time() + TIDY_EVERY
+        for constraint, jobs in pruned.held_back.items():
+            tell(JobsHeldBack(constraint, jobs))
         self._queue.sweep_secrets(PRUNE_AT_ONCE)
 
     def _take_old_secrets(self) -> None:

@@ -143,7 +143,7 @@ class Walk:
         return self.queue.fold_counts() >= 0
 
     def prune(self) -> Any:
-        return self.queue.prune(dict.fromkeys(FINAL, -10.0), batch=self.chance.randint(1, 20))
+        return self.queue.prune(dict.fromkeys(FINAL, -10.0), batch=self.chance.randint(1, 20)).gone
 
     def make_due(self) -> Any:
         if self.ids:

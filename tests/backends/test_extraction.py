@@ -320,7 +320,7 @@ def test_pruning_and_sweeping_leave_no_secret_without_its_job(queue: Queue, engi
             store_secret(connection, Owner.JOB, job_id, "token", "late")
         connection.execute(text(f"DELETE FROM indexing_jobs WHERE id = {gone}"))
     change(engine, over, completed_at=None)
-    assert queue.prune({Status.COMPLETED: -1.0}) == 1
+    assert queue.prune({Status.COMPLETED: -1.0}).gone == 1
     assert secrets_of(queue, pruned) == {}
     assert queue.sweep_secrets() == 0
     with engine.begin() as connection:

@@ -104,7 +104,7 @@ def test_what_was_ever_enqueued_and_discarded_does_not_shrink_by_pruning_retryin
     before = queue.measures(30.0)
     assert (before.enqueued, before.discarded, before.jobs["failed"]) == (3, 3, 3)
     queue.retry(1)
-    assert queue.prune({Status.FAILED: 0.0}) == 2
+    assert queue.prune({Status.FAILED: 0.0}).gone == 2
     queue.fold_counts()
     recount(queue.engine)
     after = queue.measures(30.0)
