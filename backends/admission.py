@@ -69,10 +69,26 @@ def admit(connection: Connection, limit: int) -> Admitted:
     return _place(connection, rows) if rows else Admitted()
 
 
-def admit_with_key(connection: Connection, limit: int) -> Admitted:
-    """The same for at most `limit` jobs that waited for a key to encrypt their secrets."""
+def admit_again(connection: Connection, limit: int) -> Admitted:
+    """The same for at most `limit` jobs each whose reason to wait is none any more: nobody else says when it ceases to be one.
+
+    They waited for a key to encrypt their secrets, or for a supervisor that serves their type.
+    """
     rows = _locked(connection, waits_for("key"), job.id, limit)
-    return _place(connection, rows) if rows and problem_of_key(connection) is None else Admitted()
+    if rows and problem_of_key(connection) is not None:
+        rows = []
+    if served := connection.execute(_SERVED_MEANWHILE).scalars().all():
+        rows += _locked(connection, waits_for("handler") & job.job_type.in_(served), job.id, limit)
+    return _place(connection, rows) if rows else Admitted()
+
+
+# The first along the index of those that wait for a handler: a planner must not look for one among all jobs.
+_WAITS = select(func.min(job.job_type)).where(waits_for("handler"), job.job_type.between(job_types.c.name, job_types.c.name))
+_SERVED_MEANWHILE = select(job_types.c.name).where(_WAITS.scalar_subquery().is_not(None))
+"""Known types of which a job waits to be served: on Postgres whoever makes a type known does not see what is being examined.
+
+One look into an index for each type, however many jobs wait.
+"""
 
 
 def _locked(connection: Connection, where: Any, first: Any, limit: int) -> list[AnyRow]:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
 from . import fleet, hot, pages, reading, statements
-from .admission import admit, admit_with_key, seconds_until_due
+from .admission import admit, admit_again, seconds_until_due
 from .backoff import RetryPolicy
 from .counters import fold_counts
 from .dialects import one_writer
@@ -334,9 +334,9 @@ class Queue:
         """
         admitted = self._write(lambda connection: admit(connection, limit))
         # In a transaction of its own: lanes are locked once in each.
-        with_key = self._write(lambda connection: admit_with_key(connection, limit))
-        self._left_unexamined = admitted.left_some or with_key.left_some
-        return admitted.ready + with_key.ready
+        again = self._write(lambda connection: admit_again(connection, limit))
+        self._left_unexamined = admitted.left_some or again.left_some
+        return admitted.ready + again.ready
 
     def next_due(self) -> float | None:
         """Seconds until there is something to admit: the earliest job that waits for its time; None when none does."""

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from backends import NewJob, Queue, indexing_jobs, new_key
+from backends import JobTypeFacts, NewJob, Queue, indexing_jobs, new_key
+from backends.admission import admit
 from backends.dialects import one_writer
 from tests.backends.scene import analyze, change, claim_one, foreign_engine, insert_many, insert_raw, plans, row, time_text
 
@@ -54,6 +55,33 @@ def test_rows_of_an_unknown_type_hold_nobody_up(queue: Queue, engine: Engine) ->
     while queue.admit(100) == 0:
         assert row(queue, known).ready_at is None
     assert row(queue, known).ready_at is not None
+
+
+def test_a_job_that_waits_for_a_handler_although_its_type_is_known_is_examined_anew(queue: Queue, engine: Engine) -> None:
+    ids = [insert_raw(engine, job_type=job_type) for job_type in ("quick", "laned", "laned", "novel")]
+    for job_id in ids:
+        change(engine, job_id, waits_for="handler")
+    assert queue.admit() == 2
+    assert [row(queue, job_id).waits_for for job_id in ids] == [None, None, "lane", "handler"]
+
+
+@ON_POSTGRES
+def test_a_type_that_becomes_known_while_a_job_of_it_is_examined_is_served(queue: Queue, engine: Engine) -> None:
+    job_id = insert_raw(engine, job_type="late")
+    with engine.begin() as connection:
+        admit(connection, 10)
+        queue.register({"late": JobTypeFacts(None)}, "another")
+    assert row(queue, job_id).waits_for == "handler"
+    assert queue.admit() == 1
+    assert claim_one(queue, "t:1", "late").id == job_id
+
+
+def test_looking_for_jobs_of_known_types_costs_the_same_however_many_wait_for_a_handler(queue: Queue, engine: Engine) -> None:
+    insert_many(engine, 20_000, job_type="'novel'", waits_for="'handler'", examined="true")
+    analyze(engine)
+    for plan in plans(engine, "min(indexing_jobs.job_type)", queue.admit):
+        assert "jobqueue_without_handler" in plan, plan
+        assert not re.search(r"Seq Scan on indexing_jobs|SCAN indexing_jobs", plan), plan
 
 
 @pytest.mark.parametrize("job_type", ["x" * 100_000, "漢" * 501, "", " ", "'; DROP TABLE x; --"])
