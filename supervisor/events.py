@@ -182,6 +182,17 @@ class MaintenanceLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ChoreFailed(Event):
+    """A fault kept maintenance from a chore that no claim depends on. It goes on, and tries again at the chore's next turn."""
+
+    name = "maintenance.chore_failed"
+    level = logging.ERROR
+    chore: str
+    reason: str
+    exception: str
+
+
+@dataclass(frozen=True, slots=True)
 class ApiReady(Event):
     """The HTTP API answers."""
 

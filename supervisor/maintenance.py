@@ -6,19 +6,30 @@ import os
 import select
 import signal
 import stat
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from backends import Death, Queue, Settled, SupervisorReport, checkpoint, log_size, open_engine, tell_of_waiting
+from backends import (
+    DatabaseUnavailable,
+    Death,
+    Queue,
+    Settled,
+    SupervisorReport,
+    checkpoint,
+    log_size,
+    open_engine,
+    tell_of_waiting,
+)
 from config import Settings
 from workers import Board, ClaimState, boot_time, readable
 
 from . import plan
 from .burials import from_message
 from .channel import Channel
-from .events import JobReclaimed, JobsHeldBack, JobsReleased, SupervisorVanished, WorkerFenced, tell
+from .events import ChoreFailed, JobReclaimed, JobsHeldBack, JobsReleased, SupervisorVanished, WorkerFenced, tell
 from .hints import Hints
 from .limits import NEVER
 from .log_watch import LogWatch
@@ -76,12 +87,18 @@ def _always() -> bool:
 
 @dataclass(slots=True)
 class Chore:
-    """Something to ask of the database again and again, when it is due and `wanted`; `every` seconds."""
+    """Something to ask of the database again and again, when it is due and `wanted`; `every` seconds.
+
+    `is_vital`: claims depend on it, so an error that nobody foresaw ends maintenance, and a fresh one tries. Any other chore
+    that meets one is `failing`, and is tried at its next turn.
+    """
 
     do: Callable[[], None]
     every: float
     due_at: float = 0.0
     wanted: Callable[[], bool] = _always
+    is_vital: bool = False
+    failing: str = ""
 
 
 class Maintenance:
@@ -106,22 +123,26 @@ class Maintenance:
         self._tick = 0
         self._folding = True
         heartbeat, poll = settings.heartbeat_interval, settings.poll_interval
-        self._admit = Chore(self._admit_and_wake, poll)
-        self._release = Chore(self._release_outstanding, heartbeat, wanted=lambda: bool(self._outstanding))
+        self._admit = Chore(self._admit_and_wake, poll, is_vital=True)
+        self._release = Chore(
+            self._release_outstanding, heartbeat, wanted=lambda: bool(self._outstanding), is_vital=True
+        )
         self._prune = Chore(self._prune_a_batch, PRUNE_EVERY, boot_time() + PRUNE_EVERY * random.random())
+        self._sweep = Chore(self._sweep_secrets, PRUNE_EVERY, self._prune.due_at)
         self._old_secrets = Chore(self._take_old_secrets, PRUNE_EVERY)
-        self._bury = Chore(self._reclaim_the_dead, 0.0, wanted=lambda: bool(self._deaths))
+        self._bury = Chore(self._reclaim_the_dead, 0.0, wanted=lambda: bool(self._deaths), is_vital=True)
         self._fold = Chore(self._fold_counts, TIDY_EVERY, wanted=lambda: self._folding or self._lookout.is_busy())
         self._chores = [
-            Chore(self._make_known, NEVER),
+            Chore(self._make_known, NEVER, is_vital=True),
             self._bury,
             self._release,
             self._admit,
-            Chore(self._reclaim_expired, heartbeat),
+            Chore(self._reclaim_expired, heartbeat, is_vital=True),
             Chore(self._report, heartbeat),
             self._fold,
             Chore(self._checkpoint, TIDY_EVERY, wanted=lambda: queue.engine.dialect.name == "sqlite"),
             self._prune,
+            self._sweep,
             self._old_secrets,
             Chore(self.tallies.record, RECORD_EVERY, wanted=lambda: bool(self.tallies.sums)),
         ]
@@ -195,10 +216,26 @@ class Maintenance:
             return False
         if now >= chore.due_at and chore.wanted():
             chore.due_at = now + chore.every
-            if not self._outages.ask(chore.do):
+            if not self._outages.ask(lambda: self._do(chore)):
                 chore.due_at = 0.0
             self._attend()
         return True
+
+    @staticmethod
+    def _do(chore: Chore) -> None:
+        """Do it; what goes wrong with one that no claim depends on is told, and keeps nobody from the others."""
+        try:
+            chore.do()
+            chore.failing = ""
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            if chore.is_vital:
+                raise
+            if chore.failing != (reason := f"{type(error).__name__}: {error}"):
+                chore.failing = reason
+                name = chore.do.__name__.strip("_")
+                tell(ChoreFailed(name, reason, "".join(traceback.format_exception(error))))
 
     def _make_known(self) -> None:
         self._queue.register(plan.facts_of(self._settings), self._identity.id, self._settings.lock_timeout)
@@ -264,7 +301,10 @@ class Maintenance:
             self._prune.due_at = boot_time() + TIDY_EVERY
         for constraint, jobs in pruned.held_back.items():
             tell(JobsHeldBack(constraint, jobs))
-        self._queue.sweep_secrets(PRUNE_AT_ONCE)
+
+    def _sweep_secrets(self) -> None:
+        if self._queue.sweep_secrets(PRUNE_AT_ONCE) == PRUNE_AT_ONCE:
+            self._sweep.due_at = boot_time() + TIDY_EVERY
 
     def _take_old_secrets(self) -> None:
         if self._queue.take_old_secrets():
