@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -278,10 +279,8 @@ class Maintenance:
     def _wake(self, jobs: int) -> None:
         """Have as many idle workers look for work."""
         for index in self._lookout.idle()[:jobs]:
-            try:
+            with contextlib.suppress(OSError):  # it is full of words nobody has read yet, or the supervisor is gone with all
                 os.write(self._wakes[index], b"!")
-            except BlockingIOError:
-                continue
 
     def _report(self) -> None:
         own = self._identity

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
+
 from sqlalchemy import text
 
-from backends import Status
+from backends import Status, open_engine, upgrade
+from tests.postgres import PrivatePostgres
 from tests.support import eventually
 
 from .conftest import Stage
-from .scene import Scene
+from .scene import Scene, is_gone
 
 
 def test_a_chore_that_fails_is_told_once_and_keeps_neither_maintenance_nor_the_other_chores_from_going_on(stage: Stage) -> None:
@@ -28,6 +33,33 @@ def test_a_chore_that_fails_is_told_once_and_keeps_neither_maintenance_nor_the_o
     assert scene.maintenance_pid == maintenance
     assert len(scene.events("maintenance.chore_failed")) == 1
     assert scene.stop() == 0
+
+
+def test_a_supervisor_that_dies_while_a_death_is_settled_leaves_no_job_of_its_other_workers_locked(tmp_path: Path) -> None:
+    server = PrivatePostgres().start()
+    upgrade(open_engine(server.url()))
+    scene = Scene(tmp_path, server.url(), workers=3, lock_timeout=12, heartbeat_interval=1)
+    try:
+        scene.start()
+        [of_the_dead], [of_another] = scene.enqueue("first_time_until_file"), scene.enqueue("until_file")
+        victim, other = scene.runner_of(of_the_dead), scene.runner_of(of_another)
+        with scene.queue.engine.begin() as connection:
+            connection.execute(text("SELECT id FROM indexing_jobs WHERE id = :id FOR UPDATE"), {"id": of_the_dead})
+            os.kill(victim, signal.SIGKILL)
+            eventually(lambda: connection.execute(WAITS_FOR_A_LOCK).scalar())
+            scene.send(signal.SIGKILL)
+            scene.exit_code()
+            eventually(lambda: is_gone(other))
+        assert scene.becomes(of_another, Status.PENDING, within=5).interruptions == 1
+        scene.seen("supervisor.vanished", workers=3)
+    finally:
+        scene.close()
+        server.remove()
+
+
+WAITS_FOR_A_LOCK = text(
+    "SELECT true FROM pg_stat_activity WHERE application_name = 'jobqueue maintenance' AND wait_event_type = 'Lock'"
+)
 
 
 def _rename(scene: Scene, table: str, name: str) -> None:
