@@ -193,6 +193,15 @@ class ChoreFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LanesDisagree(Event):
+    """Another supervisor gives a job type another lane than the file of this one, which goes on, and tries again."""
+
+    name = "maintenance.lanes_disagree"
+    level = logging.ERROR
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class ApiReady(Event):
     """The HTTP API answers."""
 

@@ -16,6 +16,7 @@ from typing import Any
 from backends import (
     DatabaseUnavailable,
     Death,
+    LaneDisagreement,
     Queue,
     Settled,
     SupervisorReport,
@@ -30,7 +31,16 @@ from workers import Board, ClaimState, boot_time, readable
 from . import plan
 from .burials import from_message
 from .channel import Channel
-from .events import ChoreFailed, JobReclaimed, JobsHeldBack, JobsReleased, SupervisorVanished, WorkerFenced, tell
+from .events import (
+    ChoreFailed,
+    JobReclaimed,
+    JobsHeldBack,
+    JobsReleased,
+    LanesDisagree,
+    SupervisorVanished,
+    WorkerFenced,
+    tell,
+)
 from .hints import Hints
 from .limits import NEVER
 from .log_watch import LogWatch
@@ -46,6 +56,9 @@ OLD_SECRETS_EVERY = 0.1
 
 TIDY_EVERY = 1.0
 """Seconds between two times of folding counters and of moving SQLite's log into the database."""
+
+AGREE_EVERY = 10.0
+"""Seconds between two tries to make job types known while another supervisor gives one of them another lane."""
 
 BUSY_LOOK = 0.01
 """Seconds between two looks while no worker is idle."""
@@ -120,10 +133,11 @@ class Maintenance:
         self._deaths: dict[int, Death] = {}
         self._outstanding: dict[str, float] = {}
         self._status: Mapping[str, Any] = {}
-        self._order = ""
+        self._order = self._disagreement = ""
         self._tick = 0
         self._folding = True
         heartbeat, poll = settings.heartbeat_interval, settings.poll_interval
+        self._register = Chore(self._make_known, NEVER, is_vital=True)
         self._admit = Chore(self._admit_and_wake, poll, is_vital=True)
         self._release = Chore(
             self._release_outstanding, heartbeat, wanted=lambda: bool(self._outstanding), is_vital=True
@@ -134,7 +148,7 @@ class Maintenance:
         self._bury = Chore(self._reclaim_the_dead, 0.0, wanted=lambda: bool(self._deaths), is_vital=True)
         self._fold = Chore(self._fold_counts, TIDY_EVERY, wanted=lambda: self._folding or self._lookout.is_busy())
         self._chores = [
-            Chore(self._make_known, NEVER, is_vital=True),
+            self._register,
             self._bury,
             self._release,
             self._admit,
@@ -239,7 +253,14 @@ class Maintenance:
                 tell(ChoreFailed(name, reason, "".join(traceback.format_exception(error))))
 
     def _make_known(self) -> None:
-        self._queue.register(plan.facts_of(self._settings), self._identity.id, self._settings.lock_timeout)
+        """Say what the job types are. Where another supervisor disagrees, its lanes stand, and leases are renewed."""
+        try:
+            self._queue.register(plan.facts_of(self._settings), self._identity.id, self._settings.lock_timeout)
+        except LaneDisagreement as error:
+            self._register.due_at = boot_time() + AGREE_EVERY
+            if self._disagreement != (problem := str(error)):
+                self._disagreement = problem
+                tell(LanesDisagree(problem))
 
     def _reclaim_the_dead(self) -> None:
         while self._deaths:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import text
 
-from backends import Status, open_engine, upgrade
+from backends import Status, SupervisorReport, open_engine, upgrade
 from tests.postgres import PrivatePostgres
 from tests.support import eventually
 
@@ -32,6 +34,26 @@ def test_a_chore_that_fails_is_told_once_and_keeps_neither_maintenance_nor_the_o
     eventually(lambda: scene.queue.supervisors()[0].seen_at > before)
     assert scene.maintenance_pid == maintenance
     assert len(scene.events("maintenance.chore_failed")) == 1
+    assert scene.stop() == 0
+
+
+def test_a_supervisor_whose_lanes_others_changed_meanwhile_says_so_and_keeps_its_leases(stage: Stage) -> None:
+    scene = stage(workers=1).start()
+    [job_id] = scene.enqueue("until_file")
+    scene.runner_of(job_id)
+    other = SupervisorReport("other", "elsewhere", 1, datetime.now(UTC), {"quick": "program:{program_id}"})
+    scene.queue.report(other)
+    os.kill(scene.maintenance_pid, signal.SIGKILL)
+    told = scene.seen("maintenance.lanes_disagree")
+    assert "job type quick" in told["problem"]
+    maintenance = eventually(lambda: scene.maintenance_pid)
+    over = time.monotonic() + scene.settings["lock_timeout"] + 1
+    eventually(lambda: scene.queue.report(other) or time.monotonic() > over)
+    assert scene.maintenance_pid == maintenance
+    scene.until.touch()
+    job = scene.becomes(job_id, Status.COMPLETED)
+    assert (job.retry_count, job.interruptions) == (0, 0)
+    assert len(scene.events("maintenance.lanes_disagree")) == 1
     assert scene.stop() == 0
 
 
