@@ -132,6 +132,7 @@ class Maintenance:
         self._log = LogWatch()
         self._deaths: dict[int, Death] = {}
         self._outstanding: dict[str, float] = {}
+        self._dropped: set[str] = set()
         self._status: Mapping[str, Any] = {}
         self._order = self._disagreement = ""
         self._tick = 0
@@ -200,16 +201,17 @@ class Maintenance:
     def _look(self) -> None:
         """See what workers dropped, and whether any outlived its lease."""
         now = boot_time()
-        for tag in self._lookout.tags(ClaimState.DROPPED) - self._outstanding.keys():
-            self._expect(tag)
+        dropped = self._lookout.tags(ClaimState.DROPPED)  # they stay on the books until others take their place there
+        self._expect(*(dropped - self._dropped))
+        self._dropped = dropped
         for process_id, pid in self._lookout.fence(self._limits, now):
             tell(WorkerFenced(process_id, pid))
 
     def _expect(self, *tags: str) -> None:
         """The server may still commit a claim under these tags: release them at once, and again for a while."""
-        until = boot_time() + self._settings.lock_timeout
-        self._outstanding.update(dict.fromkeys(tags, until))
-        self._release.due_at = 0.0
+        if tags:
+            self._outstanding |= dict.fromkeys(tags, boot_time() + self._settings.lock_timeout)
+            self._release.due_at = 0.0
 
     # Chores
 
@@ -274,8 +276,9 @@ class Maintenance:
 
     def _release_outstanding(self) -> None:
         now = boot_time()
+        given_back = self._queue.release(list(self._outstanding), _GIVEN_BACK, False)
         self._outstanding = {tag: until for tag, until in self._outstanding.items() if until > now}
-        if self._outstanding and (given_back := self._queue.release(list(self._outstanding), _GIVEN_BACK, False)):
+        if given_back:
             tell(JobsReleased(given_back, _GIVEN_BACK))
             self._wake(given_back)
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 from sqlalchemy import text
 
-from backends import Status, SupervisorReport, open_engine, upgrade
+from backends import Queue, Status, SupervisorReport, open_engine, upgrade
+from config import Settings
+from supervisor import plan
+from supervisor.channel import Channel
+from supervisor.maintenance import Maintenance
 from tests.postgres import PrivatePostgres
 from tests.support import eventually
+from workers import Board, Claim, ClaimState
 
 from .conftest import Stage
 from .scene import Scene, is_gone
@@ -77,6 +85,41 @@ def test_a_supervisor_that_dies_while_a_death_is_settled_leaves_no_job_of_its_ot
     finally:
         scene.close()
         server.remove()
+
+
+class CountedReleases(Queue):
+    """A queue that counts how often it is asked to give back what is held under claim tags."""
+
+    releases = 0
+
+    def release(self, tags: Sequence[str], reason: str, interrupted: bool) -> int:
+        self.releases += 1
+        return super().release(tags, reason, interrupted)
+
+
+def test_a_claim_that_a_worker_dropped_is_given_back_for_a_while_and_not_for_ever(database_url: str) -> None:
+    settings = Settings(
+        database_url=database_url, job_types={}, heartbeat_interval=0.05, lock_timeout=0.5, poll_interval=0.05
+    )
+    queue, board, (ours, theirs) = CountedReleases(open_engine(database_url)), Board(1), Channel.pair()
+    board.slots[0].book([Claim(b"0" * 16, ClaimState.DROPPED, 0.0)])
+    identity = plan.Identity("id", "host", os.getpid(), datetime.now(UTC))
+    maintenance = Maintenance(settings, identity, board, ["one-1"], [], theirs, queue, Random(1))
+    thread = threading.Thread(target=maintenance.run)
+    thread.start()
+    try:
+        eventually(lambda: queue.releases > 3)
+        heard = board.pulse("main").at
+        eventually(lambda: board.pulse("main").at > heard + 2 * settings.lock_timeout)
+        asked = queue.releases
+        eventually(lambda: board.pulse("main").at > heard + 4 * settings.lock_timeout)
+        assert queue.releases == asked
+    finally:
+        ours.send({"order": "make room"})
+        thread.join()
+        queue.engine.dispose()
+        ours.close()
+        theirs.close()
 
 
 WAITS_FOR_A_LOCK = text(
