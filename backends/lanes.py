@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Select, bindparam, func, literal, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -112,6 +112,39 @@ def _make_head(connection: Connection, name: str, job_id: int) -> None:
     connection.execute(
         update(lanes).where(lanes.c.name == bindparam("lane_name")).values(head=job_id), {"lane_name": name}
     )
+
+
+def go_on(connection: Connection, names: Iterable[str]) -> int:
+    """Let these lanes choose their heads, whatever became of the former ones; returns how many jobs became ready."""
+    moves = Moves()
+    promoted = elect(connection, names, moves)
+    tally(connection, moves)
+    return promoted
+
+
+def without_head(connection: Connection, after: str | None, batch: int) -> tuple[list[str], str | None]:
+    """Those of the next `batch` lanes with waiting jobs, in the order of their names, whose head is gone or over.
+
+    Also says where to go on; None: from the beginning. Nobody chooses a new head when another program deletes or ends the former.
+    """
+    rows = connection.execute(_lanes_in_order(after, batch)).all()
+    names = [row.lane for row in rows if row.lane is not None]
+    return [row.lane for row in rows if row.lane is not None and row.head is None], names[-1] if len(names) == batch else None
+
+
+def _lanes_in_order(after: str | None, batch: int) -> Select[Any]:
+    """One look into the index of waiting jobs for each lane, however many jobs wait in it, and one for its head.
+
+    The head is a scalar subquery: what a planner may turn into a join, it may look for among all jobs there ever were.
+    """
+    first = select(func.min(job.lane).label("lane"), literal(1).label("place")).where(waits_for("lane"))
+    found = (first if after is None else first.where(job.lane > after)).cte("found", recursive=True)
+    following = select(func.min(job.lane)).where(waits_for("lane"), job.lane > found.c.lane).scalar_subquery()
+    more = found.c.lane.is_not(None) & (found.c.place < batch)
+    found = found.union_all(select(following, found.c.place + 1).where(more))
+    alive = select(job.id).join(lanes, lanes.c.head == job.id)
+    theirs = (lanes.c.name == found.c.lane) & (job.lane == found.c.lane) & (IS_RUNNING | job.ready_at.is_not(None))
+    return select(found.c.lane, alive.where(theirs).scalar_subquery().label("head"))
 
 
 def is_overlap(error: IntegrityError) -> bool:

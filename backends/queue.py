@@ -26,7 +26,7 @@ from .engine import as_unavailable
 from .enqueueing import Insertion
 from .fleet import JobTypeFacts, SupervisorReport, SupervisorView
 from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
-from .lanes import is_overlap, keep_apart
+from .lanes import go_on, is_overlap, keep_apart, without_head
 from .measures import Measures, measure
 from .old_secrets import has_old_secrets, take_old_secrets
 from .operating import CancelAnswer, RetryAnswer, cancel, retry
@@ -102,6 +102,7 @@ class Queue:
         self._random = random or Random()
         self._pruning = Walk()
         self._swept_to = 0
+        self._lanes_seen_to: str | None = None
         self._left_unexamined = False
         self._one_writer = one_writer(engine)
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT") if not self._one_writer else engine
@@ -154,12 +155,16 @@ class Queue:
         """
         parameters = self._claim_parameters(done_tag, tag, job_types)
         try:
-            return self._cycle(finished, limit, parameters, admitting)
+            cycle = self._cycle(finished, limit, parameters, admitting)
         except IntegrityError as error:
             if not is_overlap(error):
                 raise
-        apart = self._write(lambda connection: keep_apart(connection, job_types, max(limit, EXAMINED_AT_LEAST)))
-        return self._cycle(finished, 0, parameters, admitting)._replace(kept_apart=apart)
+            apart = self._write(lambda connection: keep_apart(connection, job_types, max(limit, EXAMINED_AT_LEAST)))
+            cycle = self._cycle(finished, 0, parameters, admitting)._replace(kept_apart=apart)
+        # Whoever took the job may have been another program, which lets no lane go on.
+        if left := {each.lane for each in cycle.lost if each.lane is not None}:
+            self._write(lambda connection: go_on(connection, left))
+        return cycle
 
     def _cycle(
         self, finished: Sequence[tuple[Job, Outcome]], limit: int, parameters: dict[str, Any], admitting: bool
@@ -341,6 +346,16 @@ class Queue:
     def next_due(self) -> float | None:
         """Seconds until there is something to admit: the earliest job that waits for its time; None when none does."""
         return 0.0 if self._left_unexamined else self.read(seconds_until_due)
+
+    def revive_lanes(self, batch: int = 1000) -> int:
+        """Let lanes go on whose head another program deleted or ended, among the next `batch` in which jobs wait.
+
+        Goes on where the last call stopped; returns how many jobs became ready. Costs nothing that grows with the jobs.
+        """
+        standing, there = self.read(lambda connection: without_head(connection, self._lanes_seen_to, batch))
+        ready = self._write(lambda connection: go_on(connection, standing)) if standing else 0
+        self._lanes_seen_to = there
+        return ready
 
     def cancel(self, job_id: int, scope: Scope = EVERYTHING, connection: Connection | None = None) -> CancelAnswer:
         """Cancel a queued job at once; ask a running one to stop. In the caller's transaction when given a connection."""

@@ -51,6 +51,9 @@ from .tallies import RECORD_EVERY, Tallies
 
 PRUNE_EVERY = 60.0
 PRUNE_AT_ONCE = 500
+LANES_EVERY = 10.0
+"""Seconds between two looks for lanes that stand still since another program took their head away."""
+
 OLD_SECRETS_EVERY = 0.1
 """Seconds between two looks at jobs of an older schema, while there are any: ten million take an hour, and hold nobody up."""
 
@@ -159,6 +162,7 @@ class Maintenance:
             Chore(self._checkpoint, TIDY_EVERY, wanted=lambda: queue.engine.dialect.name == "sqlite"),
             self._prune,
             self._sweep,
+            Chore(self._revive_lanes, LANES_EVERY, boot_time() + LANES_EVERY * random.random()),
             self._old_secrets,
             Chore(self.tallies.record, RECORD_EVERY, wanted=lambda: bool(self.tallies.sums)),
         ]
@@ -328,6 +332,9 @@ class Maintenance:
     def _sweep_secrets(self) -> None:
         if self._queue.sweep_secrets(PRUNE_AT_ONCE) == PRUNE_AT_ONCE:
             self._sweep.due_at = boot_time() + TIDY_EVERY
+
+    def _revive_lanes(self) -> None:
+        self._wake(self._queue.revive_lanes())
 
     def _take_old_secrets(self) -> None:
         if self._queue.take_old_secrets():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,13 +17,17 @@ from sqlalchemy.exc import IntegrityError
 from backends import EVERYTHING, DatabaseUnavailable, JobTypeFacts, Kind, NewJob, Outcome, Queue, RetryPolicy, Status, open_engine
 from tests.backends.scene import (
     DONE,
+    analyze,
     change,
     claim_one,
     foreign_engine,
     in_processes,
+    insert_many,
     insert_raw,
+    plans,
     row,
     running,
+    time_text,
 )
 
 LANED = ("laned", "also_laned")
@@ -239,6 +244,63 @@ def test_jobs_that_another_program_made_ready_beside_their_lanes_head_are_sent_b
         assert apart == set(ids[1:])
     else:
         assert sorted(claimed) == sorted([*ids, plain])
+
+
+BY_HAND = {
+    "deleted": "DELETE FROM indexing_jobs WHERE id = :id",
+    "ended": "UPDATE indexing_jobs SET status = 'completed', ready_at = NULL, locked_by = NULL, locked_at = NULL WHERE id = :id",
+}
+
+
+def _by_hand(engine: Engine, how: str, job_id: int) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(BY_HAND[how]), {"id": job_id})
+
+
+@pytest.mark.parametrize("how", BY_HAND)
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_lane_whose_head_another_program_took_away_goes_on(queue: Queue, engine: Engine, how: str, runs: bool) -> None:
+    ids = _lane(queue, 2, 1, 0)
+    if runs:
+        claim_one(queue)
+    assert queue.revive_lanes() == 0
+    _by_hand(engine, how, ids[0])
+    assert queue.claim("t:1", LANED, 5) == []
+    assert queue.revive_lanes() == 1
+    assert _ready(queue, ids[1:]) == [ids[1]]
+    assert queue.revive_lanes() == 0
+    assert queue.counts().waiting == 1
+
+
+@pytest.mark.parametrize("how", BY_HAND)
+def test_a_worker_that_lost_a_job_to_another_program_lets_its_lane_go_on(queue: Queue, engine: Engine, how: str) -> None:
+    ids = _lane(queue, 2, 1, 0)
+    mine = claim_one(queue)
+    _by_hand(engine, how, mine.id)
+    assert queue.settle("tester:0001", [(mine, DONE)]) == [mine]
+    assert _ready(queue, ids[1:]) == [ids[1]]
+
+
+def test_lanes_are_looked_at_a_few_at_a_time_and_the_last_is_not_forgotten(queue: Queue, engine: Engine) -> None:
+    queue.register({"by_folder": JobTypeFacts("{folder_id}")}, "test")
+    folders = ["", "a", "b", "c", "z"]
+    heads = [insert_raw(engine, job_type="by_folder", folder_id=folder) for folder in folders]
+    others = [insert_raw(engine, job_type="by_folder", folder_id=folder) for folder in folders]
+    queue.admit()
+    for job_id in heads:
+        _by_hand(engine, "deleted", job_id)
+    assert [queue.revive_lanes(batch=2) for _ in range(4)] == [2, 2, 1, 0]
+    assert _ready(queue, others) == others
+
+
+def test_looking_at_the_lanes_costs_a_look_into_indexes_for_each_of_them(queue: Queue, engine: Engine) -> None:
+    over = {"status": "'completed'", "completed_at": time_text(engine, 60)}
+    insert_many(engine, 20_000, job_type="'laned'", lane="'program:' || (n % 50)", **over)
+    insert_many(engine, 20_000, job_type="'laned'", waits_for="'lane'", lane="'program:' || (n % 2)", examined="true")
+    analyze(engine)
+    for plan in plans(engine, "WITH RECURSIVE", queue.revive_lanes):
+        assert "jobqueue_in_lane" in plan, plan
+        assert not re.search(r"Seq Scan on indexing_jobs|SCAN indexing_jobs(?! USING)", plan), plan
 
 
 def test_a_settle_does_not_lock_a_second_set_of_lanes_by_admitting(queue: Queue, engine: Engine) -> None:
