@@ -12,12 +12,19 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.engine import Connection
 
 from .counters import WAITING, Moves, note_wait, tally
-from .dialects import insert_for
+from .dialects import AnyRow, insert_for
 from .lanes import elect, lock
 from .statements import IS_PENDING, later, waits_for
 from .tables import indexing_jobs, job_types, now, supervisors
 
 job = indexing_jobs.c
+
+
+HEARD_OF_WITHIN = 86_400.0
+"""Seconds after which no supervisor is alive, whatever its `lock_timeout`."""
+
+_LOCK_TIMEOUT = "lock_timeout"
+"""The key in `jobqueue_supervisors.status` that is not part of what a supervisor tells of its state."""
 
 
 class LaneDisagreement(Exception):
@@ -34,7 +41,10 @@ class JobTypeFacts:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorReport:
-    """What a supervisor says of itself at each heartbeat. `job_types` maps names to lane templates; both mappings are JSON."""
+    """What a supervisor says of itself at each heartbeat. `job_types` maps names to lane templates; both mappings are JSON.
+
+    `lock_timeout` is how long, in seconds, leases of its workers last.
+    """
 
     id: str
     host: str
@@ -42,6 +52,7 @@ class SupervisorReport:
     started_at: datetime
     job_types: Mapping[str, str | None]
     status: Mapping[str, Any] = field(default_factory=dict)
+    lock_timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,7 @@ class SupervisorView:
     age: float
     job_types: Mapping[str, str | None]
     status: Mapping[str, Any]
+    lock_timeout: float | None = None
 
 
 def register(connection: Connection, types: Mapping[str, JobTypeFacts], own_id: str, alive_within: float) -> None:
@@ -115,7 +127,7 @@ def report(connection: Connection, own: SupervisorReport) -> None:
         "pid": own.pid,
         "started_at": own.started_at,
         "job_types": json.dumps(dict(own.job_types)),
-        "status": json.dumps(dict(own.status)),
+        "status": json.dumps({**own.status, _LOCK_TIMEOUT: own.lock_timeout}),
     }
     addition = insert_for(connection, supervisors).values(**values, seen_at=now())
     connection.execute(addition.on_conflict_do_update(index_elements=["id"], set_={**values, "seen_at": now()}))
@@ -131,16 +143,21 @@ def living(connection: Connection, within: float) -> Sequence[SupervisorView]:
     rows = connection.execute(
         select(supervisors, now().label("clock")).where(supervisors.c.seen_at > later(-within)).order_by(supervisors.c.started_at)
     )
-    return [
-        SupervisorView(
-            row.id,
-            row.host,
-            row.pid,
-            row.started_at,
-            row.seen_at,
-            (row.clock - row.seen_at).total_seconds(),
-            json.loads(row.job_types),
-            json.loads(row.status),
-        )
-        for row in rows
-    ]
+    return [_view(row) for row in rows]
+
+
+def _view(row: AnyRow) -> SupervisorView:
+    status = json.loads(row.status)
+    lock_timeout = status.pop(_LOCK_TIMEOUT, None)
+    age = (row.clock - row.seen_at).total_seconds()
+    types = json.loads(row.job_types)
+    return SupervisorView(row.id, row.host, row.pid, row.started_at, row.seen_at, age, types, status, lock_timeout)
+
+
+def longest_lock_timeout(connection: Connection, own: float) -> float:
+    """The longest `lock_timeout` in seconds of the supervisors that are alive by their own, or `own`, if that is longer.
+
+    A lease that one of them renews may be as old as that, and its worker is stopped by then and not earlier.
+    """
+    others = living(connection, HEARD_OF_WITHIN)
+    return max([own, *(each.lock_timeout for each in others if each.lock_timeout and each.age < each.lock_timeout)])

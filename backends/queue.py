@@ -290,7 +290,10 @@ class Queue:
         return self._end_of_tags(death.tags, outcome_of)
 
     def reclaim_expired(self, lock_timeout: float) -> list[Settled]:
-        """Take back what nobody has renewed for `lock_timeout` seconds; a lost host is an interruption, not a failure."""
+        """Take back what nobody has renewed for `lock_timeout` seconds; a lost host is an interruption, not a failure.
+
+        Where a supervisor that is alive has a longer one, for that: its workers hold their leases so long.
+        """
         statement = statements.ended(statements.expired(self._one_writer), skip_locked=True, limit=500)
         return self._write(lambda connection: self._take_back_dead(connection, statement, lock_timeout))
 
@@ -303,6 +306,7 @@ class Queue:
     ) -> list[Settled]:
         """Take back a program's jobs that nobody has renewed for `lock_timeout` seconds; never one whose lease is alive.
 
+        Where a supervisor that is alive has a longer one, for that.
         In the caller's transaction when given a connection. Nothing is found in a program outside the scope.
         """
         theirs = (job.program_id == program_id) & scope.holds_for(job.program_id)
@@ -312,8 +316,9 @@ class Queue:
         return self._write(lambda connection: self._take_back_dead(connection, statement, lock_timeout))
 
     def _take_back_dead(self, connection: Connection, statement: Any, lock_timeout: float) -> list[Settled]:
-        reason = f"lease not renewed for {lock_timeout:g} s: its host or supervisor is gone"
-        rows = connection.execute(statement, {"lock_timeout": lock_timeout, **self._boot()}).all()
+        longest = fleet.longest_lock_timeout(connection, lock_timeout)
+        reason = f"lease not renewed for {longest:g} s: its host or supervisor is gone"
+        rows = connection.execute(statement, {"lock_timeout": longest, **self._boot()}).all()
         return self._end(connection, rows, lambda row: Outcome(Kind.INTERRUPTED, reason))
 
     def _end_of_tags(self, tags: Sequence[str], outcome_of: Callable[[Any], Outcome]) -> list[Settled]:

@@ -313,7 +313,8 @@ class Maintenance:
     def _report(self) -> None:
         own = self._identity
         lanes = {name: kind.lane for name, kind in self._settings.job_types.items()}
-        self._queue.report(SupervisorReport(own.id, own.host, own.pid, own.started_at, lanes, self._status))
+        lasts = self._settings.lock_timeout
+        self._queue.report(SupervisorReport(own.id, own.host, own.pid, own.started_at, lanes, self._status, lasts))
 
     def _fold_counts(self) -> None:
         self._folding = self._queue.fold_counts() > 0

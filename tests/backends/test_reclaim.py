@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, text, update
 
-from backends import Death, Job, Kind, NewJob, Queue, Status
+from backends import Death, Job, Kind, NewJob, Queue, Settled, Status, SupervisorReport
+from backends.dialects import one_writer
 from backends.sqlite import boot_clock
+from backends.tables import supervisors
 from tests.backends.scene import analyze, change, claim_one, everything, insert_many, plans, row, running, time_text
 
 ON_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -101,6 +104,37 @@ def test_a_running_row_without_a_time_has_expired(queue: Queue, engine: Engine) 
     mine = running(queue)
     change(engine, mine.id, locked_at=None, locked_boot=None, locked_boot_seconds=None)
     assert [each.job_id for each in queue.reclaim_expired(3600)] == [mine.id]
+
+
+def _expire(engine: Engine, job_id: int, seconds: float) -> None:
+    """Have the lease of a job be so old, by whichever clock counts."""
+    _age(engine, job_id, seconds)
+    if one_writer(engine):
+        change(engine, job_id, locked_boot_seconds=boot_clock()[1] - seconds)
+
+
+TAKE_BACK: dict[str, Callable[[Queue, float], list[Settled]]] = {
+    "reclaim": lambda queue, lock_timeout: queue.reclaim_expired(lock_timeout),
+    "reset": lambda queue, lock_timeout: queue.reset_stuck(1, lock_timeout),
+}
+
+
+@pytest.mark.parametrize("verb", TAKE_BACK)
+def test_a_lease_lasts_as_long_as_that_of_the_living_supervisor_that_is_most_patient(
+    queue: Queue, engine: Engine, verb: str
+) -> None:
+    mine, old = running(queue, "patient:1"), running(queue, "patient:2")
+    queue.report(SupervisorReport("patient", "far", 1, datetime.now(UTC), {}, {"state": "running"}, lock_timeout=60))
+    queue.report(SupervisorReport("hasty", "near", 2, datetime.now(UTC), {}, lock_timeout=15))
+    queue.report(SupervisorReport("of an older release", "near", 3, datetime.now(UTC), {}))
+    _expire(engine, mine.id, 20)
+    _expire(engine, old.id, 61)
+    (settled,) = TAKE_BACK[verb](queue, 15)
+    assert (settled.job_id, settled.reason) == (old.id, "lease not renewed for 60 s: its host or supervisor is gone")
+    with engine.begin() as connection:
+        gone = datetime.now(UTC) - timedelta(seconds=61)
+        connection.execute(update(supervisors).where(supervisors.c.id == "patient").values(seen_at=gone))
+    assert [each.job_id for each in TAKE_BACK[verb](queue, 15)] == [mine.id]
 
 
 @ON_POSTGRES

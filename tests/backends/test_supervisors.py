@@ -28,6 +28,7 @@ def test_a_report_is_read_back_by_everybody(queue: Queue) -> None:
     queue.report(_report(workers=[3]))
     (view,) = queue.supervisors()
     assert (view.id, view.host, view.pid, view.started_at, view.status) == ("one", "host", 42, BEGAN, {"workers": [3]})
+    assert view.lock_timeout is None
     assert view.job_types == {"laned": "program:{program_id}", "quick": None}
     assert 0 <= view.age < 5
 
