@@ -10,11 +10,11 @@ from functools import partial
 from .databases import Databases, Place
 from .pool import Trial, verdicts
 from .spying import Point, points_of, read_seen
-from .syscalls import Strace, killing
+from .syscalls import calls_of_each, counting, killing
 from .trial import PATHS, Verdict, attempt
 
-TRIES = 3
-"""How often a point is tried that a run did not reach, for threads and timers made it another run."""
+TRIES = 5
+"""How often a point is tried that a run did not reach: a slow run may send what no other one does."""
 
 Spot = Point | tuple[str, int]
 """Where to kill: at a statement, or at the n-th of a system call."""
@@ -22,10 +22,11 @@ Spot = Point | tuple[str, int]
 
 @dataclass(slots=True)
 class Report:
-    """How often was killed, and what was wrong, each with the number of its point."""
+    """How often was killed, what was wrong, and where nobody could be killed, each with the number of its point."""
 
     kills: int = 0
     failures: list[str] = field(default_factory=list)
+    unreached: list[str] = field(default_factory=list)
 
 
 class Campaign:
@@ -61,18 +62,27 @@ class Campaign:
         return points_of(seen, self._databases.on_postgres)
 
     def _calls(self) -> Sequence[Spot]:
+        """Walk it unharmed, with all its threads on a leash. What others than the main one call, no kill could reach."""
         place = self._databases.copy(self._prepared, f"{self._path}_calls")
-        strace = Strace(place.folder)
+        strace, main = counting(place.folder), place.folder / "main"
+
+        def attach(pid: int) -> None:
+            main.write_text(str(pid))
+            strace.attach(pid)
 
         def walk_on_a_leash() -> Verdict:
-            verdict = attempt(self._databases, place, self._path, None, strace.attach)
+            verdict = attempt(self._databases, place, self._path, None, attach)
             strace.wait()
             return verdict
 
         _in_a_process(walk_on_a_leash, self._databases, 1)
-        counted = Strace.read(place.folder)
-        self._databases.forget(place)
-        return [(call, nth) for call, times in sorted(counted.items()) for nth in range(1, times + 1)]
+        counted = calls_of_each(place.folder)
+        mine = counted.pop(main.read_text(), Counter())
+        if counted or not mine:
+            self._escaped.append(f"the main thread made {dict(mine)}, and others made {counted}: {place.folder}")
+        else:
+            self._databases.forget(place)
+        return [(call, nth) for call, times in sorted(mine.items()) for nth in range(1, times + 1)]
 
     def kill_at(self, kind: str, spots: Sequence[tuple[int, Spot]]) -> Report:
         """Kill at each of these points, given with their numbers."""
@@ -88,7 +98,8 @@ class Campaign:
                 report.failures += [f"  point {number} ({left[number]}), {name}: {what}" for what in verdict.violations]
                 if verdict.killed or verdict.violations:
                     del left[number]
-        report.failures += [f"  point {number} ({spot}) was not reached" for number, spot in left.items()]
+        elsewhere = f"was in the run that counted, and in none of {TRIES} others"
+        report.unreached += [f"  point {number} ({spot}) {elsewhere}" for number, spot in left.items()]
         return report
 
     def _trial(self, name: str, spot: Spot) -> Trial:
@@ -101,9 +112,19 @@ def _kill_once(databases: Databases, prepared: Place, path: str, name: str, spot
         verdict = attempt(databases, place, path, spot)
     else:
         verdict = attempt(databases, place, path, None, killing(place.folder, *spot).attach)
+    if not verdict.killed and _was_passed(place, spot):
+        verdict.violations.append("it was passed, and nobody was killed")
     if not verdict.violations:
         databases.forget(place)
     return verdict
+
+
+def _was_passed(place: Place, spot: Spot) -> bool:
+    """Whether the run sent that statement, or made that call, and went on."""
+    if isinstance(spot, Point):
+        return any(each.statement == spot.seen.statement for each in read_seen(place.seen))
+    call, nth = spot
+    return calls_of_each(place.folder).get("", Counter())[call] >= nth
 
 
 def _in_a_process(work: Callable[[], Verdict], databases: Databases, at_once: int) -> None:

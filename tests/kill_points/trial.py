@@ -27,6 +27,7 @@ from .databases import Databases, Place
 from .enqueue_path import enqueue, prepare_for_enqueue
 from .handlers import HISTORIES, TOKEN
 from .maintenance_path import maintain, prepare_for_maintenance
+from .repeats import runs_too_many
 from .scenery import write_config
 from .spying import Point, Spy, spy_on_postgres, spy_on_sqlite
 from .worker_path import prepare_for_worker, work
@@ -73,7 +74,7 @@ def attempt(databases: Databases, place: Place, path: str, point: Point | None, 
         verdict.violations.append(f"the path ended with {status}: {(place.folder / 'walk.log').read_text()[-3000:]}")
     _let_time_pass(place)
     left = _drain(place)
-    verdict.violations += left + _judge(databases, place)
+    verdict.violations += left + _judge(databases, place, killed)
     return verdict
 
 
@@ -181,9 +182,11 @@ def _end(supervisor: int) -> None:
     psutil.wait_procs(started, 5)
 
 
-def _judge(databases: Databases, place: Place) -> list[str]:
+def _judge(databases: Databases, place: Place, killed: bool) -> list[str]:
     engine = open_engine(place.url)
-    found = [str(violation) for violation in check(gather(engine, place.histories))]
+    evidence = gather(engine, place.histories)
+    found = [str(violation) for violation in check(evidence)]
+    found += runs_too_many(evidence.history, evidence.attempts, evidence.changes, killed)
     with engine.connect().execution_options(jobqueue_read=True) as connection:
         if wrong := connection.execute(append_differences().select).all():
             found.append(f"counters do not say what the rows say, but for {wrong}")

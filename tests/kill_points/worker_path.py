@@ -1,4 +1,9 @@
-"""The path of a worker: claims jobs of every kind, runs and settles them, and is told to leave with some not started."""
+"""The path of a worker: claims jobs of every kind, runs and settles them, and is told to leave with some not started.
+
+What depends on how fast it goes is fixed, so that each run sends the same statements, all from one thread: how many jobs it
+claims at once, when it writes down its figures, and that no job is slow. What its helper does behind a slow job, settling in
+another thread by the same statements, is therefore not killed at.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from typing import Any
 
 from backends import NewJob, Queue, RetryPolicy
 from tests.chaos.history import Recorder
-from workers import Board, HandlerSpec, WorkerSettings, run_worker
+from workers import Board, HandlerSpec, WorkerSettings, batch, pace, run_worker, tallies, worker
 
 from .databases import Place, victims_url
 from .enqueue_path import Caller
@@ -40,9 +45,23 @@ def prepare_for_worker(place: Place) -> None:
     engine.dispose()
 
 
+class _Tallies(tallies.Tallies):
+    """Writes down its first figures at once, and the others when it leaves, as a worker does that lives for seconds.
+
+    A worker does the first in a thread of its own: how many there are by then would be chance.
+    """
+
+    def _wake_later(self) -> None:
+        if self._written_at < 0.0:
+            self._flush()
+
+
 def work(place: Place) -> None:
     """Be a worker until a handler says that it is enough."""
     os.environ |= {HISTORIES: str(place.histories), DRAINS: "1"}
+    worker.Tallies = _Tallies  # type: ignore[misc]
+    worker.next_size = _as_if_jobs_took_no_time
+    batch.SLOW = AWHILE
     slot, wake, life = Board(1).slots[0], os.pipe(), os.pipe()
     policy = RetryPolicy(backoff="constant", initial=AWHILE, jitter="none")
     settings = WorkerSettings(
@@ -51,3 +70,7 @@ def work(place: Place) -> None:
         engine_options={"key_file": place.keys, "autocheckpoint": 0}, heartbeat_interval=200.0, lock_timeout=600.0,
     )
     run_worker(settings, slot, wake[0], life[0])
+
+
+def _as_if_jobs_took_no_time(size: int, ran: int, seconds: float) -> int:
+    return pace.next_size(size, ran, 0.0)
