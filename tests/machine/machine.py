@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from sqlalchemy import Engine, delete, text, update
+from sqlalchemy import Engine, delete, insert, text, update
 
-from backends import FINAL, Death, Job, JobTypeFacts, Kind, NewJob, Outcome, Queue, RetryPolicy, Status, indexing_jobs
+from backends import FINAL, Death, Job, JobTypeFacts, Kind, LeaseLost, NewJob, Outcome, Queue, RetryPolicy, Status, indexing_jobs
 from backends.dialects import one_writer
 from backends.tables import count_deltas, counts, job_attempts, lanes
 from tests.backends.scene import change, insert_raw, time_text
 
 from .promises import Step, broken, holds
-from .seen import PROGRAMS, look
+from .seen import PROGRAMS, Said, effects, look
 
 TYPES = {"quick": JobTypeFacts(None), "once": JobTypeFacts(None, max_retries=0), "laned": JobTypeFacts("program:{program_id}"),
          "also_laned": JobTypeFacts("program:{program_id}")}
@@ -174,6 +174,57 @@ class Machine(RuleBasedStateMachine):
         self.held[worker] = [attempt for attempt in self.held[worker] if attempt[1] != tag]
         return mine
 
+    @precondition(lambda self: self._awake())
+    @rule(place=place, processed=st.integers(1, 9))
+    def report(self, place: int, processed: int) -> None:
+        """Say how far it is."""
+        self._report(self._awake()[place % len(self._awake())], place, processed)
+
+    def _report(self, worker: int, place: int, processed: int) -> None:
+        self._say(
+            worker, place, lambda said: said._replace(processed=processed),
+            lambda queue, tag, mine: queue.progress(tag, mine, {"processed_files": processed}),
+        )
+
+    @precondition(lambda self: self._awake())
+    @rule(place=place, processed=st.integers(1, 9))
+    def checkpoint(self, place: int, processed: int) -> None:
+        """Keep something for the next attempt."""
+        self._checkpoint(self._awake()[place % len(self._awake())], place, str(processed))
+
+    def _checkpoint(self, worker: int, place: int, kept: str) -> None:
+        self._say(
+            worker, place, lambda said: said._replace(checkpoint=kept), lambda queue, tag, mine: queue.checkpoint(tag, mine, kept)
+        )
+
+    def _say(
+        self, worker: int, place: int, change: Callable[[Said], Said], say: Callable[[Queue, str, Job], None]
+    ) -> None:
+        mine, tag = self.held[worker][place % len(self.held[worker])]
+        said = {mine.id: change(self.seen.rows[mine.id].said)} if mine.id in self.seen.rows else {}
+        self._act(mine, tag, Step(said=said), lambda queue: say(queue, tag, mine))
+
+    @precondition(lambda self: self._awake())
+    @rule(place=place)
+    def write(self, place: int) -> None:
+        """A handler writes a row of its own in a fenced transaction."""
+        self._write(self._awake()[place % len(self._awake())], place)
+
+    def _write(self, worker: int, place: int) -> None:
+        mine, tag = self.held[worker][place % len(self.held[worker])]
+        row = {"job_id": mine.id, "lease": mine.lease, "tag": tag}
+
+        def insert_row(queue: Queue) -> None:
+            with queue.transaction(tag, mine) as connection:
+                connection.execute(insert(effects), row)
+
+        self._act(mine, tag, Step(wrote=((mine.id, mine.lease, tag),)), insert_row)
+
+    def _act(self, mine: Job, tag: str, step: Step, act: Callable[[Queue], None]) -> None:
+        """What an attempt may do only while it holds its job: else it is told so, and nothing is done."""
+        holding = holds(self.seen.rows.get(mine.id), mine.lease, tag)
+        assert self.do(step if holding else Step(), lambda queue: _is_done(queue, act)) is holding
+
     @rule(worker=worker)
     def pause(self, worker: int) -> None:
         """Stopped in mid-work: it knows nothing of what happens, and goes on as if nothing had."""
@@ -233,19 +284,26 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self._awake())
     @rule(place=place, outcomes=st.lists(kinds, min_size=12, max_size=12))
     def be_superseded(self, place: int, outcomes: list[Kind]) -> None:
-        """The commonest accident: the leases of one run out, another takes its jobs, and then the first settles."""
+        """The commonest accident: the leases of one run out, another takes its jobs, and then the first goes on and settles."""
         worker = self._awake()[place % len(self._awake())]
         rival = (worker + 1) % 3
         self.paused.discard(rival)
         self.let_leases_run_out(worker)
         self.reclaim_expired()
         self.claim(rival, 4, tuple(TYPES))
+        self._report(worker, place, 7)
+        self._checkpoint(worker, place, "8")
+        self._write(worker, place)
         self._settle_first_claim(worker, outcomes)
 
     @precondition(lambda self: any(self.held))
     @rule(hours=st.sampled_from([-1, 1]))
     def step_the_clock(self, hours: int) -> None:
-        """The host's clock jumps: leases on SQLite do not care; Postgres' clock is another host's."""
+        """The host's clock jumps: leases on SQLite do not care.
+
+        Postgres goes by its server's clock alone, and no value of ours is compared with it: there is no clock of a client to
+        step here. The server's own clock is stepped by a shim in a server of its own, in `tests/faults/test_clock_faults.py`.
+        """
         self.do(Step(), lambda queue: _step(queue.engine, hours))
 
     @precondition(lambda self: self.seen.rows)
@@ -293,6 +351,15 @@ class Machine(RuleBasedStateMachine):
         self.do(Step(("prune",)), lambda queue: queue.prune(dict.fromkeys(FINAL, -10.0), batch))
 
 
+def _is_done(queue: Queue, act: Callable[[Queue], None]) -> bool:
+    """Whether it did not lose its lease."""
+    try:
+        act(queue)
+    except LeaseLost:
+        return False
+    return True
+
+
 def _of(settled: Sequence[Any]) -> list[tuple[int, Status]]:
     return sorted((each.job_id, each.status) for each in settled)
 
@@ -315,7 +382,8 @@ def _step(engine: Engine, hours: int) -> None:
 def _clear(engine: Engine) -> None:
     """Nothing is left, and ids begin at 1 again."""
     with engine.begin() as connection:
-        for each in (indexing_jobs, job_attempts, lanes, count_deltas, counts):
+        effects.create(connection, checkfirst=True)
+        for each in (indexing_jobs, job_attempts, lanes, count_deltas, counts, effects):
             connection.execute(delete(each))
         if one_writer(engine):
             connection.exec_driver_sql("DELETE FROM sqlite_sequence")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from backends import FINAL, MOVES, Kind, Status
 
-from .seen import COUNTED, TOLD, Row, Seen
+from .seen import COUNTED, TOLD, Row, Said, Seen
 
 SPENT = (Kind.FAILED, Kind.CRASHED, Kind.TIMED_OUT)
 MOST_INTERRUPTIONS = 20
@@ -16,17 +16,22 @@ MOST_INTERRUPTIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What was asked for: verbs of the table of moves, and how each attempt that it was asked to end is to end."""
+    """What was asked for: verbs of the table of moves, and how each attempt that it was asked to end is to end.
+
+    `said`: by job, what an attempt that holds it says of itself from now on; `wrote`: whose fenced transaction wrote a row.
+    """
 
     verbs: tuple[str, ...] = ()
     ends: Mapping[tuple[int, int, str], Kind] = field(default_factory=dict)
+    said: Mapping[int, Said] = field(default_factory=dict)
+    wrote: tuple[tuple[int, int, str], ...] = ()
 
 
 def broken(before: Seen, step: Step, after: Seen) -> list[str]:
     """Every promise that a step broke, in words."""
     return [
         *_moves(before, step, after), *_leases(before, after), *_lanes(after), *_ends(before, step, after),
-        *_attempts(before, after), *_counters(after),
+        *_attempts(before, after), *_counters(after), *_words(before, step, after), *_effects(before, step, after),
     ]
 
 
@@ -136,3 +141,18 @@ def _counted(rows: Iterable[Row]) -> dict[str, int]:
         if row.status == Status.PENDING and row.waits_for in ("time", "lane"):
             numbers["scheduled" if row.waits_for == "time" else "waiting"] += 1
     return numbers
+
+
+def _words(before: Seen, step: Step, after: Seen) -> Iterator[str]:
+    """What an attempt says of itself changes by its own word alone, and only while it holds the job."""
+    for job, row in after.rows.items():
+        former = before.rows[job].said if job in before.rows else Said(0, None)
+        expected = step.said.get(job, former)
+        if row.said != expected:
+            yield f"G6: job {job} says {row.said} of itself instead of {expected}"
+
+
+def _effects(before: Seen, step: Step, after: Seen) -> Iterator[str]:
+    """A row that a handler writes in a fenced transaction is there exactly if its attempt held the job."""
+    if after.effects != before.effects + Counter(step.wrote):
+        yield f"G6: attempts wrote {dict(after.effects - before.effects)} instead of {step.wrote}"

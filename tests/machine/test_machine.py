@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
-from backends import Queue, lanes, statements
+from backends import Job, Queue, indexing_jobs, lanes, statements
 from tests.backends.conftest import two_queues
 
 from .machine import search
@@ -32,6 +33,17 @@ def _drop_the_fence(monkeypatch: pytest.MonkeyPatch, engines: list[Engine]) -> N
     )
 
 
+def _drop_the_fence_of_settling(monkeypatch: pytest.MonkeyPatch, engines: list[Engine]) -> None:
+    settle = Queue._in_steps
+
+    def in_steps(self: Queue, *arguments: Any) -> Any:
+        with pytest.MonkeyPatch.context() as meanwhile:
+            _drop_the_fence(meanwhile, engines)
+            return settle(self, *arguments)
+
+    monkeypatch.setattr(Queue, "_in_steps", in_steps)
+
+
 def _drop_the_lane_rule(monkeypatch: pytest.MonkeyPatch, engines: list[Engine]) -> None:
     monkeypatch.setattr(lanes, "_holder", lambda connection, name, head: None)
     for engine in engines:
@@ -43,10 +55,25 @@ def _forget_to_count(monkeypatch: pytest.MonkeyPatch, engines: list[Engine]) -> 
     monkeypatch.setattr("backends.ending.tally", lambda connection, moves: None)
 
 
+def _write_unfenced(monkeypatch: pytest.MonkeyPatch, engines: list[Engine]) -> None:
+    def write(self: Queue, tag: str, mine: Job, values: Mapping[str, Any]) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(update(indexing_jobs).where(indexing_jobs.c.id == mine.id).values(**values))
+
+    monkeypatch.setattr(Queue, "_write_mine", write)
+
+
+def _begin_unfenced(monkeypatch: pytest.MonkeyPatch, engines: list[Engine]) -> None:
+    monkeypatch.setattr(Queue, "transaction", lambda self, tag, mine: self.engine.begin())
+
+
 @pytest.mark.parametrize(
     ("plant", "found"),
     [
-        (_drop_the_fence, "G6: attempt .* was ended by others"),
+        (_write_unfenced, "G6: job .* says .* of itself instead of"),
+        (_begin_unfenced, r"G6: attempts wrote {.*} instead of \(\)"),
+        (_drop_the_fence, "G6: (attempt .* was ended by others|job .* says .* of itself|attempts wrote)"),
+        (_drop_the_fence_of_settling, "G6: attempt .* was ended by others"),
         (_drop_the_lane_rule, "lane program:[12]: 2 jobs are running"),
         (_forget_to_count, "counters of program all say"),
     ],
