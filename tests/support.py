@@ -9,6 +9,16 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+def comes_true(predicate: Callable[[], object], within: float = 10.0, every: float = 0.02) -> bool:
+    """Whether `predicate` returns something true within so many seconds: for an assertion that says itself what is broken."""
+    deadline = time.monotonic() + within
+    while not predicate():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(every)
+    return True
+
+
 def eventually(predicate: Callable[[], T], within: float = 10.0, every: float = 0.02) -> T:
     """Call `predicate` until it returns something true, and return that; fail with its last answer after `within` seconds."""
     deadline = time.monotonic() + within

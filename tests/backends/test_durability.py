@@ -69,8 +69,11 @@ def test_a_supervisor_does_not_start_where_a_commit_that_returned_may_be_lost(se
     upgrade(open_engine(server.url()))
     url = server.url()
     scene = Scene(tmp_path, f"{url}{'&' if '?' in url else '?'}options=-csynchronous_commit%3Doff", workers=1)
-    scene.launch()
-    assert scene.exit_code(60) == 78
-    said = scene.log.read_text()
-    assert "synchronous_commit is off by the options of the connection" in said
-    scene.close()
+    process = scene.launch()
+    try:
+        eventually(lambda: process.poll() is not None or scene.status.get("state") == "running", within=60)
+        assert process.poll() is not None, "a supervisor works where a commit that returned may be lost"
+        assert process.returncode == 78
+        assert "synchronous_commit is off by the options of the connection" in scene.log.read_text()
+    finally:
+        scene.close()

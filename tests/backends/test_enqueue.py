@@ -92,6 +92,14 @@ def test_a_repeated_key_gives_the_existing_job_until_its_row_is_pruned(queue: Qu
     assert queue.counts(1).pending == 1
 
 
+def test_a_key_repeated_in_several_programs_is_answered_with_the_job_of_each(queue: Queue) -> None:
+    keyed = [NewJob("quick", program, unique_key="night") for program in (1, 2)]
+    ids = [queue.enqueue([new])[0] for new in keyed]
+    again = [queue.enqueue([new])[0] for new in keyed]
+    assert again == ids, "a repeated key was answered with another program's job"
+    assert queue.enqueue(keyed) == ids, "a repeated key was answered with another program's job in a batch"
+
+
 def test_a_repeated_key_keeps_the_callers_transaction_usable(queue: Queue) -> None:
     (first,) = queue.enqueue([NewJob("quick", 1, unique_key="night")])
     with queue.engine.begin() as connection:

@@ -84,8 +84,17 @@ def test_secrets_swapped_between_rows_do_not_open(engine: Engine) -> None:
         for owner_id, other in zip((1, 2), reversed(sealed), strict=True):
             connection.execute(update(secrets).where(secrets.c.owner_id == owner_id).values(sealed=other))
     for owner_id in (1, 2):
-        with pytest.raises(KeyProblem, match=f"user {owner_id} token was changed or comes from another row"):
-            read(engine, Owner.USER, owner_id, "token")
+        refusal = f"user {owner_id} token was changed or comes from another row"
+        assert refusal in refusal_to_read(engine, Owner.USER, owner_id, "token"), "a secret was opened in the place of another"
+
+
+def refusal_to_read(engine: Engine, owner: Owner, owner_id: int, name: str) -> str:
+    """Why a secret is not opened; empty when it is."""
+    try:
+        read(engine, owner, owner_id, name)
+    except KeyProblem as problem:
+        return str(problem)
+    return ""
 
 
 def test_with_a_wrong_key_nothing_is_read(engine: Engine, database_url: str, tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from .catalogue import HERE, ROOT, DoesNotApply, Mutation, catalogue, mutate
-from .trial import Failure, judge
+from .trial import Failure, attempt, judge
 
 MUTATIONS = catalogue()
+NO_NAME = re.compile("DID NOT RAISE| said |not within|Error|Lost|_")
+"""Parts of what is said where a test finds only that something is not so, or did not happen: such words name no promise."""
 
 
 def test_every_patch_is_in_the_catalogue_and_every_entry_has_its_patch() -> None:
@@ -39,6 +41,7 @@ def test_the_tests_that_must_notice_exist_and_name_what_is_broken(name: str) -> 
         file, _, function = test.partition("[")[0].partition("::")
         assert function in functions_of(file), test
         re.compile(words)
+        assert not NO_NAME.search(words), f"{words!r} does not say what is broken"
 
 
 @cache
@@ -61,6 +64,10 @@ def test_a_hunk_whose_lines_are_gone_or_stand_there_twice_does_not_apply(tmp_pat
     (tmp_path / "file.py").write_text(text)
     with pytest.raises(DoesNotApply, match=r"file\.py has these lines [02] times"):
         mutate(tmp_path, HUNK)
+
+
+def test_a_guard_that_is_removed_in_a_copy_of_the_project_is_noticed_there() -> None:
+    assert attempt(MUTATIONS["sqlite_synchronous"]).words.startswith("caught by")
 
 
 PLANTED = Mutation("planted", "a guard", "G6", ("sqlite", "postgresql"), {"test.py::test_it[{database}]": "the fence is open"})

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from supervisor.children import Child
-from tests.support import eventually
+from tests.support import comes_true, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,11 +130,7 @@ def test_what_a_child_left_behind_dies_with_it() -> None:
     print(json.dumps(int(os.read(out, 20))))
     """
     left_behind = in_a_fresh_process(body)
-
-    def what_the_child_left_behind_is_dead() -> bool:
-        return not psutil.pid_exists(left_behind) or psutil.Process(left_behind).status() == "zombie"
-
-    eventually(what_the_child_left_behind_is_dead, within=5)
+    assert comes_true(lambda: is_dead(left_behind), within=5), "what a child started lives on without it"
 
 
 def test_a_child_dies_with_its_parent() -> None:
@@ -145,7 +141,12 @@ def test_a_child_dies_with_its_parent() -> None:
     os._exit(0)
     """
     orphan = in_a_fresh_process(body)
-    eventually(lambda: not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == "zombie", within=5)
+    eventually(lambda: is_dead(orphan), within=5)
+
+
+def is_dead(pid: int) -> bool:
+    """Whether there is no such process, or only what is left of one."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
 
 
 def test_forking_with_a_second_thread_is_refused() -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from backends import Status, open_engine, upgrade
 from tests.postgres import PrivatePostgres
-from tests.support import eventually
+from tests.support import comes_true, eventually
 
 from .conftest import Stage
 from .scene import Scene, attempts, state_of
@@ -132,13 +132,7 @@ def test_a_worker_whose_lease_ran_out_is_ended_by_maintenance_when_the_superviso
     worker = scene.runner_of(job_id)
     with outage():
         scene.send(signal.SIGSTOP)
-        began = time.monotonic()
-
-        def the_worker_whose_lease_ran_out_is_gone() -> bool:
-            return state_of(worker) == "gone"
-
-        eventually(the_worker_whose_lease_ran_out_is_gone, within=5)
-        assert time.monotonic() - began < 3.5
+        assert comes_true(lambda: state_of(worker) == "gone", within=3.5), "a worker whose lease ran out lives on"
     scene.send(signal.SIGCONT)
     scene.queue.engine.dispose()
     job = scene.becomes(job_id, Status.COMPLETED)
@@ -152,12 +146,8 @@ def test_a_worker_that_cannot_renew_is_gone_before_another_may_start(stage: Stag
     scene = stage(url=url, workers=1).start()
     [job_id] = scene.enqueue("until_file")
     worker = scene.runner_of(job_id)
-
-    def the_worker_whose_lease_ran_out_is_gone() -> bool:
-        return state_of(worker) == "gone"
-
     with outage():
-        eventually(the_worker_whose_lease_ran_out_is_gone, within=6)
+        assert comes_true(lambda: state_of(worker) == "gone", within=6), "a worker whose lease ran out lives on"
     scene.queue.engine.dispose()
     scene.until.touch()
     scene.becomes(job_id, Status.COMPLETED)

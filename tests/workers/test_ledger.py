@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from backends import NewJob, Queue, Status
 from workers import MOST_CLAIMS, Board, ClaimState, Slot
 from workers.ledger import Ledger
 
@@ -31,6 +32,18 @@ def test_a_claim_is_on_the_books_before_it_can_be_sent(ledger: Ledger, slot: Slo
 
 def test_each_claim_has_a_name_of_its_own(ledger: Ledger) -> None:
     assert len({ledger.ask() for _ in range(100)}) == 100, "two claims bear the same tag"
+
+
+def test_giving_back_a_claim_in_doubt_takes_nothing_from_the_same_workers_next_one(queue: Queue, ledger: Ledger) -> None:
+    queue.enqueue([NewJob("quick", 1), NewJob("quick", 1)])
+    lost = ledger.ask()
+    [granted] = queue.claim(lost, ["quick"], 1)
+    ledger.in_doubt()
+    [mine] = queue.claim(ledger.ask(), ["quick"], 1)
+    ledger.granted(any_jobs=True)
+    queue.release([lost], "its answer was lost", interrupted=False)
+    standing = [view.status for job in (granted, mine) if (view := queue.get(job.id)) is not None]
+    assert standing == [Status.PENDING, Status.RUNNING], "what a worker runs was given back with what it dropped"
 
 
 def test_what_is_granted_replaces_what_was_held(ledger: Ledger, slot: Slot) -> None:
