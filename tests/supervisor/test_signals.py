@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import signal
+import time
+
+from sqlalchemy import text
 
 from backends import Status
 from supervisor import restart_request, running_pid
+from tests.chaos import witness
 from tests.support import eventually
 
 from .conftest import Stage
 from .scene import attempts, is_gone
+
+_SPENT = """
+SELECT j.job_type, a.outcome, a.reason FROM jobqueue_job_attempts a JOIN indexing_jobs j ON j.id = a.job_id
+WHERE j.retry_count + j.interruptions > 0
+"""
+PLENTY = 20_000
+"""Short jobs, of which some must be left when a drain is over that began after the first hundred."""
 
 
 def test_a_drain_lets_the_job_in_hand_finish_and_leaves_the_rest_queued(stage: Stage) -> None:
@@ -27,6 +38,30 @@ def test_a_drain_lets_the_job_in_hand_finish_and_leaves_the_rest_queued(stage: S
     assert scene.status["state"] == "stopped"
     assert running_pid(scene.folder / "run") is None
     assert scene.queue.supervisors() == []
+
+
+def test_a_drain_has_busy_workers_claim_nothing_after_a_second_and_spends_no_retry(stage: Stage) -> None:
+    scene = stage(workers=4)
+    engine = scene.queue.engine
+    witness.install(engine)
+    [slow] = scene.enqueue("until_file")
+    scene.enqueue("quick", PLENTY)  # before anybody works, for on SQLite it keeps all others from writing
+    scene.start().runner_of(slow)
+    eventually(lambda: scene.queue.counts().completed > 100)
+    told_at = time.time()
+    scene.send(signal.SIGTERM)
+    eventually(lambda: time.time() > told_at + 1.5)
+    scene.until.touch()
+    assert scene.exit_code() == 0
+    left = scene.queue.counts()
+    with engine.connect() as connection:
+        claims = [each.at for each in witness.read_changes(connection) if each.became == Status.RUNNING]
+        spent = connection.execute(text(_SPENT)).all()
+    assert max(claims) < told_at + 1.0, f"the last claim was {max(claims) - told_at:.3f} s after the drain began"
+    assert max(claims) > told_at - 0.5, "nobody was claiming when the drain began"
+    assert (left.running, left.failed, spent) == (0, 0, [])
+    assert left.pending > PLENTY / 10, "there was nothing left to claim"
+    assert scene.job(slow).status == Status.COMPLETED
 
 
 def test_a_job_still_running_at_the_shutdown_timeout_is_handed_back_unspent(stage: Stage) -> None:
