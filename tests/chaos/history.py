@@ -14,10 +14,11 @@ from workers import boot_time
 class Event:
     """One line. `at` is seconds of `boot_time()`, the same clock for all processes of the machine.
 
-    `op` is `enqueue`, `cancel`, `retry` or `run`. `what` of the first three is `invoke`, then `ok`, `failed` (certainly not
-    done) or `unknown`; of a run `started`, `alive`, `returned` or `raised`. `key` is an enqueue's unique key, or the folder
-    of a job without one, `tag` that of the claim that a run belongs to.
-    Enqueues of one `group`, unless it is empty, are one transaction.
+    `op` is `enqueue`, `cancel`, `retry`, `haunt` or `run`. `what` of a run is `started`, `alive`, `returned` or `raised`; of the
+    others `invoke`, then `ok`, `failed` (certainly not done) or `unknown`. `key` is an enqueue's unique key, or the folder
+    of a job without one, `tag` that of the claim that a run belongs to. Enqueues of one `group`, unless it is empty, are one
+    transaction. `verdict` is the outcome that a handler asks for by how it ends, empty where it does not say. What haunts
+    is an attempt that tries to write, as `key` says, in the name of a superseded one, whose `lease` and `tag` it gives.
     """
 
     at: float
@@ -30,6 +31,7 @@ class Event:
     lane: str = ""
     tag: str = ""
     group: str = ""
+    verdict: str = ""
 
 
 class Recorder:
@@ -42,10 +44,10 @@ class Recorder:
 
     def note(
         self, op: str, what: str, job: int = 0, lease: int = 0, key: str = "", lane: str = "", tag: str = "",
-        group: str = "",
+        group: str = "", verdict: str = "",
     ) -> None:
         """Append one event."""
-        event = Event(boot_time(), self._actor, op, what, job, lease, key, lane, tag, group)
+        event = Event(boot_time(), self._actor, op, what, job, lease, key, lane, tag, group, verdict)
         os.write(self._file, json.dumps(asdict(event)).encode() + b"\n")
 
     def close(self) -> None:

@@ -20,12 +20,15 @@ def told(done: Sequence[Deed], evidence: Evidence) -> str:
     counts = _counts(done, evidence)
     statuses = Counter(row.status for row in evidence.rows)
     runs = sum(event.op == "run" and event.what == "started" for event in evidence.history)
+    haunts = Counter(event.what for event in evidence.history if event.op == "haunt")
     ends = Counter(attempt.outcome for attempt in evidence.attempts)
     return "\n".join([
         f"{counts['kills']} kills, {counts['database outages']} database outages",
         "  faults: " + how_often(done),
         f"  jobs: {len(evidence.rows)} {dict(statuses)}, runs: {runs}, attempts: {dict(ends)},"
         f" rows of handlers: {len(evidence.effects)}",
+        f"  in the name of attempts that were over: {haunts['invoke']} writes, {haunts['failed']} refused,"
+        f" {haunts['ok']} accepted; files inspected by: {evidence.inspection.by or 'nobody'}",
         *(f"  {outcome}: from the last sign of life until it was taken back: {seconds}"
           for outcome, seconds in recoveries(evidence).items()),
     ])

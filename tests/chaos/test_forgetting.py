@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from backends import Status
 
-from .checker import Change, Evidence, check
+from .checker import Evidence, check
 from .forgetting import AFTERLIFE, Window, forgive
 from .history import Event
-from .test_checker import asked, clean, ran, with_changes, with_history
+from .planted import asked, clean, moved, ran, with_changes, with_history
 
 
 def runs_under_a_forgotten_claim(at: float, until: float) -> list[Event]:
     """Job 2 was claimed and run before; the database remembers only that it is pending."""
-    return [replace(ran(moment, what, 2, 1, "x"), tag="w:0") for moment, what in ((at, "started"), (until, "alive"))]
+    return [replace(ran(moment, what, 2, 1), tag="w:0") for moment, what in ((at, "started"), (until, "alive"))]
 
 
 def without_job_2() -> Evidence:
@@ -55,10 +55,10 @@ def test_a_run_under_a_forgotten_claim_may_end_late_but_not_live_on() -> None:
 
 def test_a_success_that_was_forgotten_is_counted_and_the_job_may_run_again() -> None:
     again = with_changes(
-        7, Change(2, "running", "pending", 1, "w:3", "x"), Change(2, "pending", "running", 2, "w:4", "x"),
-        Change(2, "running", "completed", 2, "w:4", "x"), instead=1,
+        7, moved(4.4, 2, "running", "pending", 1, "w:3"), moved(4.5, 2, "pending", "running", 2, "w:4"),
+        moved(4.6, 2, "running", "completed", 2, "w:4"), instead=1,
     )
-    runs = [replace(ran(at, what, 2, 1, "x"), tag="w:3") for at, what in ((4.2, "started"), (4.3, "returned"))]
+    runs = [replace(ran(at, what, 2, 1), tag="w:3") for at, what in ((4.2, "started"), (4.3, "returned"))]
     evidence, losses = forgive(replace(again, history=[*again.history, *runs]), [Window(4.25, 4.5, 4.5)])
     assert losses.successes == 1
     assert "G1" not in {violation.promise for violation in check(evidence)}

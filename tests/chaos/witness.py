@@ -12,35 +12,54 @@ from sqlalchemy import Connection, Engine, text
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS witness_changes (
-    id {serial}, job_id BIGINT NOT NULL, was TEXT, became TEXT, lease BIGINT, tag TEXT, lane TEXT, unique_key TEXT,
-    at DOUBLE PRECISION DEFAULT ({clock})
+    id {serial}, job_id BIGINT NOT NULL, was TEXT, became TEXT, lease BIGINT, tag TEXT, known_as TEXT,
+    job_type TEXT, program_id BIGINT, at DOUBLE PRECISION DEFAULT ({clock})
 );
 CREATE INDEX IF NOT EXISTS witness_of_job ON witness_changes (job_id, id);
-CREATE TABLE IF NOT EXISTS witness_effects (id {serial}, job_id BIGINT NOT NULL, lease BIGINT NOT NULL, after BIGINT, tag TEXT)
+CREATE TABLE IF NOT EXISTS witness_effects (id {serial}, job_id BIGINT NOT NULL, lease BIGINT NOT NULL, after BIGINT, tag TEXT);
+CREATE TABLE IF NOT EXISTS witness_writes (
+    id {serial}, what TEXT NOT NULL, value TEXT, job_id BIGINT NOT NULL, status TEXT, lease BIGINT, tag TEXT
+)
 """
 
-_SQLITE = """
+_CHANGE = "INSERT INTO witness_changes (job_id, was, became, lease, tag, known_as, job_type, program_id)"
+_WRITE = "INSERT INTO witness_writes (what, value, job_id, status, lease, tag)"
+
+_SQLITE = f"""
 CREATE TRIGGER IF NOT EXISTS witness_insert AFTER INSERT ON indexing_jobs BEGIN
-    INSERT INTO witness_changes (job_id, was, became, lease, tag, lane, unique_key)
-    VALUES (NEW.id, NULL, NEW.status, NEW.lease, NEW.locked_by, NEW.lane, NEW.unique_key);
+    {_CHANGE} VALUES (NEW.id, NULL, NEW.status, NEW.lease, NEW.locked_by, coalesce(NEW.unique_key, NEW.folder_id), NEW.job_type,
+        NEW.program_id);
 END;;
 CREATE TRIGGER IF NOT EXISTS witness_update AFTER UPDATE ON indexing_jobs
 WHEN OLD.status IS NOT NEW.status OR OLD.lease IS NOT NEW.lease OR OLD.locked_by IS NOT NEW.locked_by BEGIN
-    INSERT INTO witness_changes (job_id, was, became, lease, tag, lane, unique_key)
-    VALUES (NEW.id, OLD.status, NEW.status, NEW.lease, coalesce(NEW.locked_by, OLD.locked_by), NEW.lane, NEW.unique_key);
+    {_CHANGE} VALUES (NEW.id, OLD.status, NEW.status, NEW.lease, coalesce(NEW.locked_by, OLD.locked_by),
+        coalesce(NEW.unique_key, NEW.folder_id), NEW.job_type, NEW.program_id);
 END;;
 CREATE TRIGGER IF NOT EXISTS witness_delete AFTER DELETE ON indexing_jobs BEGIN
-    INSERT INTO witness_changes (job_id, was, became, lease, tag, lane, unique_key)
-    VALUES (OLD.id, OLD.status, NULL, OLD.lease, OLD.locked_by, OLD.lane, OLD.unique_key);
+    {_CHANGE} VALUES (OLD.id, OLD.status, NULL, OLD.lease, OLD.locked_by, coalesce(OLD.unique_key, OLD.folder_id), OLD.job_type,
+        OLD.program_id);
+END;;
+CREATE TRIGGER IF NOT EXISTS witness_renewal AFTER UPDATE ON indexing_jobs
+WHEN OLD.locked_at IS NOT NEW.locked_at AND OLD.lease IS NEW.lease AND OLD.status IS NEW.status BEGIN
+    {_WRITE} VALUES ('renewal', NULL, NEW.id, NEW.status, NEW.lease, NEW.locked_by);
+END;;
+CREATE TRIGGER IF NOT EXISTS witness_progress AFTER UPDATE ON indexing_jobs
+WHEN OLD.progress_message IS NOT NEW.progress_message OR OLD.processed_files IS NOT NEW.processed_files BEGIN
+    {_WRITE} VALUES ('progress', NEW.progress_message, NEW.id, NEW.status, NEW.lease, NEW.locked_by);
+END;;
+CREATE TRIGGER IF NOT EXISTS witness_checkpoint AFTER UPDATE ON indexing_jobs WHEN OLD.checkpoint IS NOT NEW.checkpoint BEGIN
+    {_WRITE} VALUES ('checkpoint', NEW.checkpoint, NEW.id, NEW.status, NEW.lease, NEW.locked_by);
 END
 """
 
-_POSTGRES = """
+_POSTGRES = f"""
 CREATE OR REPLACE FUNCTION witness() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO witness_changes (job_id, was, became, lease, tag, lane, unique_key) VALUES (
+    {_CHANGE} VALUES (
         coalesce(NEW.id, OLD.id), OLD.status, NEW.status, coalesce(NEW.lease, OLD.lease),
-        coalesce(NEW.locked_by, OLD.locked_by), coalesce(NEW.lane, OLD.lane), coalesce(NEW.unique_key, OLD.unique_key));
+        coalesce(NEW.locked_by, OLD.locked_by),
+        coalesce(NEW.unique_key, NEW.folder_id, OLD.unique_key, OLD.folder_id), coalesce(NEW.job_type, OLD.job_type),
+        coalesce(NEW.program_id, OLD.program_id));
     RETURN NULL;
 END $$;;
 CREATE OR REPLACE TRIGGER witness_rows AFTER INSERT OR DELETE ON indexing_jobs FOR EACH ROW EXECUTE FUNCTION witness();;
@@ -48,6 +67,21 @@ CREATE OR REPLACE TRIGGER witness_update AFTER UPDATE ON indexing_jobs FOR EACH 
 WHEN (OLD.status IS DISTINCT FROM NEW.status OR OLD.lease IS DISTINCT FROM NEW.lease
       OR OLD.locked_by IS DISTINCT FROM NEW.locked_by)
 EXECUTE FUNCTION witness();;
+CREATE OR REPLACE FUNCTION witness_write() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    {_WRITE} VALUES (
+        TG_ARGV[0], CASE TG_ARGV[0] WHEN 'progress' THEN NEW.progress_message WHEN 'checkpoint' THEN NEW.checkpoint END,
+        NEW.id, NEW.status, NEW.lease, NEW.locked_by);
+    RETURN NULL;
+END $$;;
+CREATE OR REPLACE TRIGGER witness_renewal AFTER UPDATE ON indexing_jobs FOR EACH ROW
+WHEN (OLD.locked_at IS DISTINCT FROM NEW.locked_at AND OLD.lease = NEW.lease AND OLD.status = NEW.status)
+EXECUTE FUNCTION witness_write('renewal');;
+CREATE OR REPLACE TRIGGER witness_progress AFTER UPDATE ON indexing_jobs FOR EACH ROW
+WHEN (OLD.progress_message IS DISTINCT FROM NEW.progress_message OR OLD.processed_files <> NEW.processed_files)
+EXECUTE FUNCTION witness_write('progress');;
+CREATE OR REPLACE TRIGGER witness_checkpoint AFTER UPDATE ON indexing_jobs FOR EACH ROW
+WHEN (OLD.checkpoint IS DISTINCT FROM NEW.checkpoint) EXECUTE FUNCTION witness_write('checkpoint');;
 CREATE OR REPLACE FUNCTION witness_at_commit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE witness_effects SET after = (SELECT coalesce(max(id), 0) FROM witness_changes WHERE job_id = NEW.job_id)
@@ -65,7 +99,7 @@ FOR EACH ROW EXECUTE FUNCTION witness_at_commit()
 class Change:
     """One change of a job's row; `was` is None for one that was added, `became` for one that was deleted.
 
-    `at` is in seconds of the epoch, by the database's clock.
+    `key` is the unique key, or the folder of a job without one; `at` is in seconds of the epoch, by the database's clock.
     """
 
     job: int
@@ -73,9 +107,10 @@ class Change:
     became: str | None
     lease: int
     tag: str | None = None
-    lane: str | None = None
     key: str | None = None
     at: float = 0.0
+    job_type: str = ""
+    program: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +121,29 @@ class Effect:
     lease: int
     after: int
     tag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Something that was written about a job which stayed as it was: its `status`, `lease` and `tag` at that moment.
+
+    `what` is `renewal`, `progress` or `checkpoint`; `value` is what was written, signed by handlers that can (see `signature`).
+    """
+
+    what: str
+    value: str | None
+    job: int
+    status: str
+    lease: int
+    tag: str | None = None
+
+
+SIGNED = "written under lease"
+
+
+def signature(lease: int, tag: str | None) -> str:
+    """What a handler reports and keeps, so that everybody can see whose word it is."""
+    return f"{SIGNED} {lease} of {tag}"
 
 
 def install(engine: Engine) -> None:
@@ -106,9 +164,16 @@ def write_effect(connection: Connection, job: int, lease: int, tag: str | None =
     connection.execute(text(statement), {"job": job, "lease": lease, "tag": tag})
 
 
+def tag_of(connection: Connection, job: int, lease: int) -> str | None:
+    """The claim tag under which that lease of the job was given; None when nobody saw it."""
+    statement = "SELECT tag FROM witness_changes WHERE job_id = :job AND lease = :lease AND became = 'running' ORDER BY id"
+    found: str | None = connection.execute(text(statement), {"job": job, "lease": lease}).scalars().first()
+    return found
+
+
 def read_changes(connection: Connection) -> list[Change]:
     """All changes, those of one job in the order of their commits."""
-    columns = "job_id, was, became, lease, tag, lane, unique_key, at"
+    columns = "job_id, was, became, lease, tag, known_as, at, job_type, program_id"
     rows = connection.execute(text(f"SELECT {columns} FROM witness_changes ORDER BY id"))
     return [Change(*row) for row in rows]
 
@@ -118,3 +183,9 @@ def read_effects(connection: Connection) -> list[Effect]:
     counted = "(SELECT count(*) FROM witness_changes c WHERE c.job_id = e.job_id AND c.id <= e.after)"
     rows = connection.execute(text(f"SELECT job_id, lease, {counted}, tag FROM witness_effects e ORDER BY id"))
     return [Effect(*row) for row in rows]
+
+
+def read_writes(connection: Connection) -> list[Write]:
+    """All that was written about jobs which stayed as they were."""
+    rows = connection.execute(text("SELECT what, value, job_id, status, lease, tag FROM witness_writes ORDER BY id"))
+    return [Write(*row) for row in rows]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psycopg
 
-from backends.sqlite import driver
 from tests.postgres import PrivatePostgres
 
 from .spying import Seen, read_seen
@@ -84,11 +83,8 @@ class Databases:
         return [next(same) for _, same in groupby(read_seen(place.seen), lambda seen: seen.whole)]
 
     def problems(self, place: Place) -> list[str]:
-        """What SQLite says against its file."""
-        connection = driver.connect(place.url.removeprefix("sqlite:///"))
-        found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
-        connection.close()
-        return [] if found == ["ok"] else found
+        """Nothing more than the checker finds: who gathers its evidence has either kind of database inspect its files."""
+        return []
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -134,10 +130,6 @@ class Server(Databases):
     def sent(self, place: Place) -> list[Seen]:
         """What the spy saw."""
         return read_seen(place.seen)
-
-    def problems(self, place: Place) -> list[str]:
-        """Nothing is asked: a client that dies cannot harm the server's files."""
-        return []
 
     def close(self) -> None:
         """Remove the server."""
