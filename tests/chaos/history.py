@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from sqlalchemy import Connection, Engine
+
+from backends import EVERYTHING, CancelAnswer, DatabaseUnavailable, Queue, RetryAnswer, Scope
 from workers import boot_time
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,36 @@ class Recorder:
     def close(self) -> None:
         """Nothing more will be said."""
         os.close(self._file)
+
+
+class Operator(Queue):
+    """A queue with an operator at it, who writes down whom he cancels and retries, and what he is answered."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        super().__init__(engine)
+        self._folder = folder
+
+    def cancel(self, job_id: int, scope: Scope = EVERYTHING, connection: Connection | None = None) -> CancelAnswer:
+        """As every queue does it."""
+        wanted = (CancelAnswer.CANCELLED, CancelAnswer.ASKED)
+        return self._noted("cancel", job_id, lambda: Queue.cancel(self, job_id, scope, connection), wanted)
+
+    def retry(self, job_id: int, scope: Scope = EVERYTHING, connection: Connection | None = None) -> RetryAnswer:
+        """As every queue does it."""
+        return self._noted("retry", job_id, lambda: Queue.retry(self, job_id, scope, connection), (RetryAnswer.RETRIED,))
+
+    def _noted(self, op: str, job_id: int, work: Callable[[], Answer], wanted: tuple[Answer, ...]) -> Answer:
+        recorder = Recorder(self._folder, "operator")
+        recorder.note(op, "invoke", job_id)
+        try:
+            answer = work()
+            recorder.note(op, "ok" if answer in wanted else "failed", job_id)
+        except DatabaseUnavailable:
+            recorder.note(op, "unknown", job_id)
+            raise
+        finally:
+            recorder.close()
+        return answer
 
 
 def read_histories(folder: Path) -> list[Event]:

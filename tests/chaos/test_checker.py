@@ -16,7 +16,7 @@ from workers.live import LiveContext
 
 from .checker import RULES, Row, check, gather
 from .handlers import is_accepted, steady, ways_to_write
-from .history import Recorder, read_histories
+from .history import Operator, Recorder, read_histories
 from .planted import PASSES, PLANTED
 from .witness import Effect, Write, install, tag_of, write_effect
 
@@ -155,3 +155,17 @@ def _steadily(queue: Queue, job: Job, tag: str) -> None:
     )
     with contextlib.suppress(Exception):
         steady(context)
+
+
+def test_an_operator_writes_down_what_he_asked_for_and_whether_anything_came_of_it(engine: Engine, tmp_path: Path) -> None:
+    operator = Operator(engine, tmp_path)
+    [job_id] = operator.enqueue([NewJob("t", 1)])
+    operator.retry(job_id)
+    operator.cancel(job_id)
+    operator.cancel(job_id)
+    operator.retry(job_id)
+    said = [(event.op, event.what) for event in read_histories(tmp_path)]
+    assert said == [
+        ("retry", "invoke"), ("retry", "failed"), ("cancel", "invoke"), ("cancel", "ok"),
+        ("cancel", "invoke"), ("cancel", "failed"), ("retry", "invoke"), ("retry", "ok"),
+    ]

@@ -17,7 +17,7 @@ import psutil
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from backends import DatabaseUnavailable, Queue, open_engine, upgrade
+from backends import DatabaseUnavailable, open_engine, upgrade
 from tests.postgres import PrivatePostgres
 from tests.supervisor.scene import ROOT, Scene, signal_all
 from tests.support import eventually
@@ -26,6 +26,7 @@ from workers import boot_time
 from . import witness
 from .checker import Evidence, Violation, gather
 from .client import MOST_PENDING
+from .history import Operator
 from .proxy import Proxy
 
 _STEADY = {"handler": "tests.chaos.handlers:steady"}
@@ -129,7 +130,7 @@ class World:
         self.engine = open_engine(database.own_url, connect_timeout=2)  # past the proxy
         upgrade(self.engine)
         witness.install(self.engine)
-        self.queue = Queue(self.engine)
+        self.queue = Operator(self.engine, self.histories)
         self.scenes = [self._scene(name, workers) for name in ("one", "two", "three")[:supervisors]]
         self._clients: list[tuple[Path, subprocess.Popen[bytes]]] = []
         self.drained_in = 0.0

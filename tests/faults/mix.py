@@ -114,7 +114,9 @@ class Actor:
         return int(self._random.choice(ids)) if ids else 0
 
     def _cancel(self) -> None:
-        self._queue.cancel(self._some_job())
+        job_id = self._some_job()
+        self._recorder.note("cancel", "invoke", job_id)
+        self._queue.cancel(job_id)
 
     def _retry(self) -> None:
         job_id = self._some_job()
