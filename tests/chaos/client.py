@@ -66,7 +66,7 @@ class Client:
         kind = chance.choice(["steady", "steady", "laned", "laned", "hasty"])
         parameters = {
             "histories": str(self._folder), "seconds": chance.choice([0.0, 0.0, 0.02, 0.1, 0.3]),
-            "effects": chance.choice([0, 1, 1, 2]), "fails": 0.1, "snoozes": 0.05,
+            "effects": chance.choice([0, 1, 1, 2]), "fails": 0.1, "snoozes": 0.05, "gives_up": 0.02, "cancels": 0.01,
         }
         if kind == "hasty" and chance.random() < 0.1:
             parameters["seconds"] = 5.0

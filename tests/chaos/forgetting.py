@@ -55,7 +55,9 @@ def forgive(evidence: Evidence, windows: Iterable[Window]) -> tuple[Evidence, Lo
     jobs = [event for event in missing(evidence) if _acknowledged_in(event, windows)]
     forgotten = _forgotten_runs(evidence, windows)
     lives = [event for event in evidence.history if _run(event) in forgotten and _inside(event, windows, AFTERLIFE)]
-    gone = {id(event) for event in (*jobs, *lives)}
+    # Who was forgotten itself may find the attempt before it alive.
+    haunts = [event for event in evidence.history if event.op == "haunt" and _inside(event, windows, AFTERLIFE)]
+    gone = {id(event) for event in (*jobs, *lives, *haunts)}
     lived = [event.at - window.until for event in lives for window in windows if window.since < event.at]
     ages = [window.last - event.at for event in jobs for window in _acknowledged_in(event, windows)]
     successes = _successes(evidence, windows)

@@ -86,12 +86,19 @@ def _live(ctx: JobContext, run: Run) -> None:
     ctx.progress(1, 1, mine)
 
 
+ENDS: dict[str, Callable[[], Exception]] = {
+    "fails": lambda: Planned("as planned"), "snoozes": lambda: RetryLater(after=0.2), "gives_up": lambda: GiveUp("as planned"),
+    "cancels": Cancel,
+}
+"""The parameters that say how often, of all attempts, one ends so."""
+
+
 def _end(ctx: JobContext) -> None:
-    chance, fails = Random(f"{ctx.job.id} {ctx.job.lease}").random(), ctx.job.parameters.get("fails", 0.0)
-    if chance < fails:
-        raise Cancel if chance < 0.1 * fails else GiveUp("as planned") if chance < 0.3 * fails else Planned("as planned")
-    if chance > 1 - ctx.job.parameters.get("snoozes", 0.0):
-        raise RetryLater(after=0.2)
+    chance = Random(f"{ctx.job.id} {ctx.job.lease}").random()
+    for name, error in ENDS.items():
+        chance -= ctx.job.parameters.get(name, 0.0)
+        if chance < 0:
+            raise error()
 
 
 def _haunt(ctx: Any, run: Run) -> None:

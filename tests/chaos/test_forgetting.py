@@ -9,7 +9,7 @@ from backends import Status
 from .checker import Evidence, check
 from .forgetting import AFTERLIFE, Window, forgive
 from .history import Event
-from .planted import asked, clean, moved, ran, with_changes, with_history
+from .planted import asked, clean, haunted, moved, ran, with_changes, with_history
 
 
 def runs_under_a_forgotten_claim(at: float, until: float) -> list[Event]:
@@ -51,6 +51,12 @@ def test_a_run_under_a_forgotten_claim_may_end_late_but_not_live_on() -> None:
     assert (losses.claims, round(losses.afterlife, 2)) == (1, 0.45)
     late = with_history(*runs_under_a_forgotten_claim(3.5, 3.7 + AFTERLIFE))
     assert check(forgive(late, [Window(3.4, 3.6, 3.6)])[0]) != []
+
+
+def test_a_forgotten_attempt_may_write_in_the_name_of_one_whose_end_was_forgotten_but_nobody_else() -> None:
+    let = with_history(haunted("invoke"), haunted("ok"))
+    assert check(forgive(let, [Window(3, 3.1, 3.1)])[0]) == []
+    assert "G6" in {violation.promise for violation in check(forgive(let, [Window(4, 4.1, 4.1)])[0])}
 
 
 def test_a_success_that_was_forgotten_is_counted_and_the_job_may_run_again() -> None:
