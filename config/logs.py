@@ -1,4 +1,4 @@
-"""Log lines: readable ones on a terminal, JSON elsewhere; to standard error, or a file that several processes share."""
+"""Log lines: readable ones on a terminal, JSON elsewhere; to standard error without ever waiting for it, or to a shared file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import fcntl
 import logging
 import os
+import select
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +25,86 @@ Scrub = Callable[[str], str]
 STANDARD_ERROR = 2
 
 
+class StandardError(logging.Handler):
+    """Writes to standard error, and never waits for its reader: a line that finds no room is dropped and counted.
+
+    Who reads may stand still (a terminal after Ctrl-S, a pager) or be gone; processes that waited for it would neither run jobs
+    nor judge each other. How many lines were dropped is told before the first one that finds room again (`logs.dropped`).
+    A file has room until its disk is full.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._process = os.getpid()
+        self._dropped = 0
+        self._rest = b""
+        self._behind: os.stat_result | None = None
+        self._own: int | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, or count it."""
+        try:
+            line = self.format(record).encode(errors="replace") + b"\n"
+        except Exception:
+            self.handleError(record)
+            return
+        self.write(line)
+
+    def write(self, line: bytes) -> bool:
+        """Write one line; False when it was dropped."""
+        if self._process != os.getpid():
+            self._process, self._dropped, self._rest = os.getpid(), 0, b""  # those are the parent's, which tells them itself
+        self._rest = self._sent(self._rest)
+        if self._dropped and not self._rest and self._has_room():
+            self._tell_dropped()
+        left = line if self._rest else self._sent(line)
+        if left == line:
+            self._dropped += 1
+            return False
+        self._rest = self._rest or left
+        return True
+
+    def _tell_dropped(self) -> None:
+        lines, self._dropped = self._dropped, 0
+        structlog.get_logger("jobqueue.logs").warning("logs.dropped", lines=lines, pid=os.getpid())
+        self._dropped = lines if self._dropped else 0
+
+    def _sent(self, data: bytes) -> bytes:
+        """Send as much as finds room; returns the rest."""
+        with contextlib.suppress(OSError):  # there is none, or nobody to read it any more
+            while data and self._has_room():
+                part = data if self._own is not None or self._is_file() else data[: select.PIPE_BUF]
+                data = data[os.write(STANDARD_ERROR if self._own is None else self._own, part) :]
+        return data
+
+    def _has_room(self) -> bool:
+        self._follow()
+        if self._is_file():
+            return True
+        poll = select.poll()
+        poll.register(STANDARD_ERROR, select.POLLOUT)
+        return bool(poll.poll(0))
+
+    def _is_file(self) -> bool:
+        return self._behind is not None and stat.S_ISREG(self._behind.st_mode)
+
+    def _follow(self) -> None:
+        """Open once more what stands behind standard error, so that writing there does not block even when others are faster.
+
+        On the descriptor itself that would hold for all who share it, the shell among them. Where it cannot be done (sockets,
+        another user's pipe) it is asked before each write whether there is room for a little.
+        """
+        found = os.fstat(STANDARD_ERROR)
+        if self._behind is not None and os.path.samestat(found, self._behind):
+            return
+        if self._own is not None:
+            os.close(self._own)
+        self._behind, self._own = found, None
+        if not stat.S_ISREG(found.st_mode):
+            with contextlib.suppress(OSError):
+                self._own = os.open(f"/proc/self/fd/{STANDARD_ERROR}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+
+
 class SharedFile(logging.Handler):
     """Appends to a file; past `most_bytes` it is renamed to `.1`, `.2` ..., by whichever process comes first.
 
@@ -34,7 +116,7 @@ class SharedFile(logging.Handler):
     def __init__(self, path: Path, most_bytes: int = 20_000_000, keep: int = 5) -> None:
         super().__init__()
         self._path, self._most_bytes, self._keep = path, most_bytes, keep
-        self._has_complained = False
+        self._standard_error, self._has_complained = StandardError(), False
         self._file = self._open()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -53,8 +135,7 @@ class SharedFile(logging.Handler):
 
     def _complain(self, error: OSError, line: bytes) -> None:
         said = f"log file {self._path}: {error.strerror}; its lines go to standard error until it can be written\n".encode()
-        with contextlib.suppress(OSError):
-            os.write(STANDARD_ERROR, line if self._has_complained else said + line)
+        if self._standard_error.write(line if self._has_complained else said + line):
             self._has_complained = True
 
     def _open(self) -> int:
@@ -139,7 +220,7 @@ def _to_file(file: Path, form: str, shared: list[Processor], scrub: Scrub) -> lo
 
 def _to_console(form: str, shared: list[Processor], scrub: Scrub) -> logging.Handler:
     is_terminal = sys.stderr.isatty()
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StandardError()
     handler.setFormatter(_formatter(shared, form == "console" or (form == "auto" and is_terminal), is_terminal, scrub))
     return handler
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from config.logs import SharedFile
+from workers import readable
 
 ROOT = Path(__file__).parents[2]
 
@@ -132,3 +136,65 @@ with open(os.devnull) as other:
     said, *lines = done.stderr.splitlines()
     assert "Not a directory; its lines go to standard error" in said
     assert [json.loads(line)["event"] for line in lines] == ["third", "fourth"]
+
+
+PATIENT = """
+import logging, sys
+from config import set_up_logs
+set_up_logs("INFO", "json")
+log = logging.getLogger("jobqueue.x")
+for number in range(2000):
+    log.info("line %s", number)
+print("done", flush=True)
+sys.stdin.readline()
+log.info("after")
+"""
+
+
+def ends_of(kind: str) -> tuple[int, int]:
+    """Where one reads, and where another writes."""
+    if kind == "terminal":
+        return os.openpty()
+    if kind == "socket":
+        ours, theirs = socket.socketpair()
+        return ours.detach(), theirs.detach()
+    return os.pipe()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "terminal", "socket"])
+def test_nobody_waits_for_who_reads_and_what_was_dropped_meanwhile_is_told_when_there_is_room(kind: str) -> None:
+    reader, writer = ends_of(kind)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PATIENT], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writer
+    )
+    os.close(writer)
+    try:
+        assert process.stdout is not None
+        assert readable([process.stdout.fileno()], 20), "it waits for who reads its log"
+        text = os.read(reader, 100)
+        while readable([reader], 0.2):
+            text += os.read(reader, 65536)
+        process.communicate(b"go on\n", timeout=20)
+        while b"after" not in text:
+            assert readable([reader], 5)
+            text += os.read(reader, 65536)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+    lines = [json.loads(line) for line in text.decode().splitlines()]
+    [dropped] = [line["lines"] for line in lines if line["event"] == "logs.dropped"]
+    assert dropped > 0
+    assert sum(line["event"].startswith("line ") for line in lines) + dropped == 2000
+    assert lines[-1]["event"] == "after"
+
+
+def test_a_reader_that_is_gone_costs_nothing_but_the_lines() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", PATIENT], cwd=ROOT, input=b"go on\n", stdout=subprocess.PIPE, stderr=writer, timeout=30,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stdout) == (0, b"done\n")

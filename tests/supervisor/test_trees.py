@@ -53,6 +53,7 @@ def test_a_supervisor_whose_output_nobody_reads_any_more_replaces_what_dies(quie
         eventually(lambda victim=victim, former=former: victim() not in (0, former))  # type: ignore[misc]
     [job_id] = scene.enqueue("quick")
     scene.becomes(job_id, Status.COMPLETED)
+    assert scene.stop() == 0
 
 
 def test_a_killed_supervisor_takes_its_workers_with_it_and_another_runs_their_jobs(stage: Stage) -> None:
