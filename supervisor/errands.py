@@ -14,7 +14,10 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 class Errand:
-    """One such child. `look()` until `ended` is known; `messages` is what it told, in order."""
+    """One such child. `look()` until `ended` is known; `messages` is what it told, in order.
+
+    Raises `OSError` when the system refuses another process or another descriptor.
+    """
 
     def __init__(
         self, nursery: Nursery, work: Callable[[Tell], int], *, title: str, now: float, within: float
@@ -34,6 +37,9 @@ class Errand:
 
         try:
             self.child = nursery.fork(run, title=title, now=now, keep=[theirs.descriptor])
+        except OSError:
+            self._close()
+            raise
         finally:
             theirs.close()
 

@@ -60,24 +60,30 @@ class Liaison:
         if self.child is not None or self.leaving or now < self.next_start():
             return False
         self._starts = [*recent(self._starts, policy, now), now]
-        ours, theirs = Channel.pair()
-        self._nursery.own(ours.descriptor)
         self._killed_because = ""
         try:
-            self.child = self._nursery.fork(
-                lambda: self.upkeep(theirs), title="jobqueue: maintenance", now=now,
-                keep=[theirs.descriptor, *self.wakes], outlives=True,
-            )
+            self.child, self._channel = self._start(now)
         except OSError as error:
-            self._drop(ours)
             tell(MaintenanceLost(0, f"could not be started: {error}"))
             return False
-        finally:
-            theirs.close()
-        self._channel = ours
         self._told_at.clear()
         tell(MaintenanceStarted(self.child.pid))
         return True
+
+    def _start(self, now: float) -> tuple[Child, Channel]:
+        """One more, and our end of the channel to it; raises `OSError` and leaves nothing behind when the system refuses it."""
+        ours, theirs = Channel.pair()
+        self._nursery.own(ours.descriptor)
+        try:
+            return self._nursery.fork(
+                lambda: self.upkeep(theirs), title="jobqueue: maintenance", now=now,
+                keep=[theirs.descriptor, *self.wakes], outlives=True,
+            ), ours
+        except OSError:
+            self._drop(ours)
+            raise
+        finally:
+            theirs.close()
 
     def next_start(self) -> float:
         """From when the next one may be started: at once, unless the last ones came shortly before."""

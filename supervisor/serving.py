@@ -96,24 +96,30 @@ class Serving:
             return
         if self._leaving or self.child is not None or now < self._not_before:
             return
+        try:
+            self.child, self._ready = self._start(opened.fileno(), now)
+        except OSError as error:
+            self._not_before = now + 1.0
+            tell(ApiLost(0, f"could not be started: {error}"))
+            return
+        self._is_ready, self._because = False, ""
+        self._kill_at = now + self._settings.supervision.ready_timeout
+
+    def _start(self, listening: int, now: float) -> tuple[Child, int]:
+        """The child, and where it says that it is ready; raises `OSError` and leaves nothing behind when that is refused."""
         ready, theirs = os.pipe()
         os.set_blocking(ready, False)
         self._nursery.own(ready)
-        listening = opened.fileno()
         try:
-            self.child = self._nursery.fork(
+            return self._nursery.fork(
                 lambda: _become(self._environment, listening, theirs), title="jobqueue: api", now=now,
                 keep=[listening, theirs],
-            )
-        except OSError as error:
-            self._not_before = now + 1.0
+            ), ready
+        except OSError:
             self._drop(ready)
-            tell(ApiLost(0, f"could not be started: {error}"))
-            return
+            raise
         finally:
             os.close(theirs)
-        self._ready, self._is_ready, self._because = ready, False, ""
-        self._kill_at = now + self._settings.supervision.ready_timeout
 
     def listen(self, now: float) -> None:
         """Take the address, if it is wanted and can be had."""

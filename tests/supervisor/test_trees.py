@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
+
+import psutil
 
 from backends import Status
 from tests.support import eventually
@@ -53,6 +56,25 @@ def test_a_supervisor_whose_output_nobody_reads_any_more_replaces_what_dies(quie
         eventually(lambda victim=victim, former=former: victim() not in (0, former))  # type: ignore[misc]
     [job_id] = scene.enqueue("quick")
     scene.becomes(job_id, Status.COMPLETED)
+    assert scene.stop() == 0
+
+
+def test_a_supervisor_that_may_open_nothing_more_replaces_maintenance_and_api_as_soon_as_it_may(quiet_stage: Stage) -> None:
+    scene = quiet_stage(workers=1, api={"enabled": True, "port": 0, "auth": "none"}).start()
+    assert scene.process is not None
+    own = psutil.Process(scene.process.pid)
+    eventually(lambda: scene.status["api"]["state"] == "running")
+    before = own.rlimit(psutil.RLIMIT_NOFILE)
+    kept_open = 16
+    assert all(Path(f"/proc/{own.pid}/fd/{number}").is_symlink() for number in range(kept_open))
+    own.rlimit(psutil.RLIMIT_NOFILE, (kept_open, before[1]))
+    former = scene.maintenance_pid, scene.status["api"]["pid"]
+    for pid in former:
+        os.kill(pid, signal.SIGKILL)
+    for lost in ("maintenance.lost", "api.lost"):
+        scene.seen(lost, reason="could not be started: [Errno 24] Too many open files")
+    own.rlimit(psutil.RLIMIT_NOFILE, before)
+    eventually(lambda: scene.maintenance_pid not in (0, former[0]) and scene.status["api"]["pid"] not in (None, former[1]))
     assert scene.stop() == 0
 
 
