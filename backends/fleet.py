@@ -159,5 +159,9 @@ def longest_lock_timeout(connection: Connection, own: float) -> float:
 
     A lease that one of them renews may be as old as that, and its worker is stopped by then and not earlier.
     """
-    others = living(connection, HEARD_OF_WITHIN)
-    return max([own, *(each.lock_timeout for each in others if each.lock_timeout and each.age < each.lock_timeout)])
+    heard_of = select(now().label("clock"), supervisors.c.seen_at, supervisors.c.status)
+    rows = connection.execute(heard_of.where(supervisors.c.seen_at > later(-HEARD_OF_WITHIN)))
+    theirs: list[tuple[float, float | None]] = [
+        ((row.clock - row.seen_at).total_seconds(), json.loads(row.status).get(_LOCK_TIMEOUT)) for row in rows
+    ]
+    return max([own, *(lock_timeout for age, lock_timeout in theirs if lock_timeout and age < lock_timeout)])

@@ -30,7 +30,8 @@ def test_a_chore_that_fails_is_told_once_and_keeps_neither_maintenance_nor_the_o
     scene = stage(workers=1).start()
     maintenance = scene.maintenance_pid
     [reported] = eventually(scene.queue.supervisors)
-    _rename(scene, "jobqueue_supervisors", "taken_away")
+    assert reported.lock_timeout == scene.settings["lock_timeout"]
+    _rename_column(scene, "pid", "taken_away")
     told = scene.seen("maintenance.chore_failed", chore="report")
     assert "jobqueue_supervisors" in told["reason"]
     assert "Traceback" in told["exception"]
@@ -38,7 +39,7 @@ def test_a_chore_that_fails_is_told_once_and_keeps_neither_maintenance_nor_the_o
     [job_id] = scene.enqueue("leaves_children", children=str(scene.folder / "children"))
     assert scene.becomes(job_id, Status.FAILED, within=20).retry_count == 3
     eventually(lambda: scene.worker_pids not in ([], [victim]))
-    _rename(scene, "taken_away", "jobqueue_supervisors")
+    _rename_column(scene, "taken_away", "pid")
     eventually(lambda: scene.queue.supervisors()[0].seen_at > reported.seen_at)
     assert scene.maintenance_pid == maintenance
     assert len(scene.events("maintenance.chore_failed")) == 1
@@ -127,6 +128,7 @@ WAITS_FOR_A_LOCK = text(
 )
 
 
-def _rename(scene: Scene, table: str, name: str) -> None:
+def _rename_column(scene: Scene, column: str, name: str) -> None:
+    """Of the supervisors: none of them can report then."""
     with scene.queue.engine.begin() as connection:
-        connection.execute(text(f"ALTER TABLE {table} RENAME TO {name}"))
+        connection.execute(text(f"ALTER TABLE jobqueue_supervisors RENAME COLUMN {column} TO {name}"))
