@@ -11,6 +11,10 @@ from .job import Kind, Outcome, Status
 MOST_INTERRUPTIONS = 20
 """A job interrupted more often than this without anybody's fault ends failed all the same."""
 
+BETWEEN_INTERRUPTIONS = RetryPolicy(initial=0.5, factor=2.0, max=10.0, jitter="equal")
+"""How long a job waits whose worker lived through the interruption, from the second on: a lock that somebody holds for long, say,
+would use up all of them within moments."""
+
 _SPENT = {Kind.FAILED, Kind.CRASHED, Kind.TIMED_OUT}
 _INTERRUPTED = {Kind.INTERRUPTED}
 
@@ -40,7 +44,8 @@ def decide(counters: Counters, outcome: Outcome, policy: RetryPolicy, random: Ra
     """What becomes of the job.
 
     A failure, a crash and a passed deadline each spend one retry; the first crash runs again at once. Being released or
-    snoozed spends nothing; an interruption counts apart, up to `MOST_INTERRUPTIONS`.
+    snoozed spends nothing; an interruption counts apart, up to `MOST_INTERRUPTIONS`, and runs again at once, or after a while
+    if the outcome `backs_off` and it is not the first.
     """
     kept = (counters.retry_count, counters.interruptions)
     if outcome.kind is Kind.COMPLETED:
@@ -52,7 +57,7 @@ def decide(counters: Counters, outcome: Outcome, policy: RetryPolicy, random: Ra
     if outcome.kind in _SPENT:
         return _spend_a_retry(counters, outcome, policy, random)
     if outcome.kind in _INTERRUPTED:
-        return _count_an_interruption(counters, outcome)
+        return _count_an_interruption(counters, outcome, random)
     return Decision(Status.PENDING, *kept, after=outcome.after)
 
 
@@ -65,9 +70,11 @@ def _spend_a_retry(counters: Counters, outcome: Outcome, policy: RetryPolicy, ra
     return Decision(Status.PENDING, spent, counters.interruptions, after, error=outcome.reason)
 
 
-def _count_an_interruption(counters: Counters, outcome: Outcome) -> Decision:
+def _count_an_interruption(counters: Counters, outcome: Outcome, random: Random) -> Decision:
     interruptions = min(counters.interruptions, MOST_INTERRUPTIONS) + 1
     if interruptions > MOST_INTERRUPTIONS:
         reason = f"interrupted {interruptions} times, last: {outcome.reason}"
         return Decision(Status.FAILED, counters.retry_count, interruptions, error=reason)
-    return Decision(Status.PENDING, counters.retry_count, interruptions, error=outcome.reason)
+    waits = outcome.backs_off and interruptions > 1
+    after = delay(BETWEEN_INTERRUPTIONS, interruptions - 1, random) if waits else 0.0
+    return Decision(Status.PENDING, counters.retry_count, interruptions, after, error=outcome.reason)

@@ -149,12 +149,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attempt ended. `after` is seconds until the job may run again (snoozed only); `detail` may hold a traceback."""
+    """How one attempt ended. `after` is seconds until the job may run again (snoozed only); `detail` may hold a traceback.
+
+    `backs_off`: an interruption that the worker lived through, so that nothing but the job's own wait puts off the next attempt.
+    """
 
     kind: Kind
     reason: str = ""
     detail: str = ""
     after: float = 0.0
+    backs_off: bool = False
 
 
 class LeaseLost(Exception):

@@ -34,7 +34,7 @@ def outcome_of(error: BaseException) -> Outcome:
     if isinstance(error, GiveUp):
         return Outcome(Kind.GAVE_UP, _words(error) or "gave up", _trace(error))
     if isinstance(error, LeaseLost | DatabaseUnavailable):
-        return Outcome(Kind.INTERRUPTED, _named(error))
+        return Outcome(Kind.INTERRUPTED, _named(error), backs_off=True)
     return Outcome(Kind.FAILED, _named(error), _trace(error))
 
 

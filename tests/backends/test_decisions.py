@@ -78,6 +78,19 @@ def test_interruptions_are_counted_apart_and_end_after_twenty() -> None:
     assert ended.error == "interrupted 21 times, last: because"
 
 
+def test_an_interruption_that_the_worker_lived_through_runs_again_at_once_the_first_time_and_then_later_and_later() -> None:
+    refused = Outcome(Kind.INTERRUPTED, "a lock", backs_off=True)
+    waits = [decide(Counters(0, 3, before, False), refused, PLAIN, Random(before)).after for before in range(20)]
+    assert waits[0] == 0.0
+    for number, wait in enumerate(waits[1:], 1):
+        longest = min(10.0, 0.5 * 2 ** (number - 1))
+        assert longest / 2 <= wait <= longest
+
+
+def test_an_interruption_that_ended_the_worker_runs_again_at_once() -> None:
+    assert [decided(Kind.INTERRUPTED, interrupted=before).after for before in range(20)] == [0.0] * 20
+
+
 @given(counters, outcomes, st.integers())
 def test_counters_only_rise_and_by_one_in_all(before: Counters, outcome: Outcome, seed: int) -> None:
     after = decide(before, outcome, RetryPolicy(), Random(seed))

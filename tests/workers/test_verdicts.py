@@ -46,7 +46,7 @@ class Unspeakable(Exception):
 )
 def test_each_error_has_its_outcome(error: BaseException, kind: Kind, reason: str) -> None:
     outcome = outcome_of(error)
-    assert (outcome.kind, outcome.reason) == (kind, reason)
+    assert (outcome.kind, outcome.reason, outcome.backs_off) == (kind, reason, kind is Kind.INTERRUPTED)
 
 
 def test_a_failure_keeps_its_traceback() -> None:
