@@ -72,13 +72,15 @@ def admit(connection: Connection, limit: int) -> Admitted:
 def admit_again(connection: Connection, limit: int) -> Admitted:
     """The same for at most `limit` jobs each whose reason to wait is none any more: nobody else says when it ceases to be one.
 
-    They waited for a key to encrypt their secrets, or for a supervisor that serves their type.
+    They waited for a key to encrypt their secrets, for a supervisor that serves their type, or for a time that was taken away.
     """
     rows = _locked(connection, waits_for("key"), job.id, limit)
     if rows and problem_of_key(connection) is not None:
         rows = []
     if served := connection.execute(_SERVED_MEANWHILE).scalars().all():
         rows += _locked(connection, waits_for("handler") & job.job_type.in_(served), job.id, limit)
+    # Apart from what is due: the index holds these at one end and those at the other.
+    rows += _locked(connection, waits_for("time") & job.scheduled_at.is_(None), job.scheduled_at, limit)
     return _place(connection, rows) if rows else Admitted()
 
 

@@ -49,6 +49,25 @@ def test_a_time_in_the_future_is_honoured_and_comes(queue: Queue, engine: Engine
     assert queue.next_due() is None
 
 
+@pytest.mark.parametrize("job_type", ["quick", "laned"])
+def test_a_job_whose_time_another_program_takes_away_is_due(queue: Queue, engine: Engine, job_type: str) -> None:
+    ids = [insert_raw(engine, job_type=job_type, scheduled_at=datetime.now(UTC) + timedelta(hours=1)) for _ in range(2)]
+    assert queue.admit() == 0
+    change(engine, ids[0], scheduled_at=None)
+    assert queue.admit() == 1
+    assert claim_one(queue).id == ids[0]
+    assert (queue.counts().scheduled, row(queue, ids[1]).waits_for) == (1, "time")
+
+
+def test_looking_for_jobs_without_a_time_costs_the_same_however_many_are_delayed(queue: Queue, engine: Engine) -> None:
+    insert_many(engine, 20_000, scheduled_at=time_text(engine, -3600), waits_for="'time'", examined="true")
+    insert_many(engine, 20_000, status="'completed'", completed_at=time_text(engine, 60))
+    analyze(engine)
+    (plan,) = plans(engine, "scheduled_at IS NULL", queue.admit)
+    assert "jobqueue_delayed" in plan, plan
+    assert not FULL_SCAN.search(plan), plan
+
+
 def test_rows_of_an_unknown_type_hold_nobody_up(queue: Queue, engine: Engine) -> None:
     insert_many(engine, 300, job_type="'novel'", priority="9")
     known = insert_raw(engine)
