@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import psutil
@@ -101,10 +100,6 @@ class Postgres:
     def address(self, who: str) -> str:
         """Where it is, for the programs of Postgres."""
         return f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres application_name={who}"
-
-    def end(self) -> None:
-        """Stop it in good order."""
-        self.server.end(signal.SIGINT)
 
 
 _HAS = "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '{}' AND state = 'streaming' AND replay_lsn >= '{}'"

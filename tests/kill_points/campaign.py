@@ -92,7 +92,7 @@ class Campaign:
         for turn in range(TRIES):
             trials = [self._trial(f"{self._path}_{kind[:2]}_{number}_{turn}", spot) for number, spot in left.items()]
             numbers = dict(zip((name for name, _ in trials), left, strict=True))
-            for name, verdict, _ in verdicts(trials, self._databases.folder, self._at_once):
+            for name, verdict in verdicts(trials, self._databases.folder, self._at_once):
                 number = numbers[name]
                 report.kills += verdict.killed
                 report.failures += [f"  point {number} ({left[number]}), {name}: {what}" for what in verdict.violations]
@@ -129,7 +129,7 @@ def _was_passed(place: Place, spot: Spot) -> bool:
 
 def _in_a_process(work: Callable[[], Verdict], databases: Databases, at_once: int) -> None:
     """Do it in a process of its own, so that this one never has a database open; what fails there is told here."""
-    [(_, verdict, _)] = verdicts([("", work)], databases.folder, at_once)
+    [(_, verdict)] = verdicts([("", work)], databases.folder, at_once)
     if verdict.violations:
         raise RuntimeError("unharmed, it failed:\n" + "\n".join(verdict.violations))
 

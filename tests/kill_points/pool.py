@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -17,13 +16,13 @@ Trial = tuple[str, Callable[[], Verdict]]
 """Its name, and what is done."""
 
 
-def verdicts(trials: Iterable[Trial], folder: Path, at_once: int) -> Iterator[tuple[str, Verdict, float]]:
-    """Each trial's name, verdict and seconds, as they end; `at_once` of them run at a time. The caller has no threads."""
-    running: dict[int, tuple[str, float]] = {}
+def verdicts(trials: Iterable[Trial], folder: Path, at_once: int) -> Iterator[tuple[str, Verdict]]:
+    """Each trial's name and verdict, as they end; `at_once` of them run at a time. The caller has no threads."""
+    running: dict[int, str] = {}
     for name, trial in trials:
         if len(running) == at_once:
             yield _next(running, folder)
-        running[_start(trial, folder)] = name, time.monotonic()
+        running[_start(trial, folder)] = name
     while running:
         yield _next(running, folder)
 
@@ -41,12 +40,12 @@ def _start(trial: Callable[[], Verdict], folder: Path) -> int:
     os._exit(0)
 
 
-def _next(running: dict[int, tuple[str, float]], folder: Path) -> tuple[str, Verdict, float]:
+def _next(running: dict[int, str], folder: Path) -> tuple[str, Verdict]:
     pid = 0
     while pid not in running:
         pid, _ = os.waitpid(-1, 0)
-    name, began = running.pop(pid)
+    name = running.pop(pid)
     answer = folder / f"{pid}.verdict"
     verdict = Verdict(**json.loads(answer.read_text())) if answer.exists() else Verdict(False, ["the trial itself died"])
     answer.unlink(missing_ok=True)
-    return name, verdict, time.monotonic() - began
+    return name, verdict

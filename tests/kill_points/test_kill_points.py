@@ -120,7 +120,7 @@ def test_a_kill_before_its_commit_leaves_no_job_of_a_callers_transaction_and_one
         kills = {Point(inserts[-1], Moment.AFTER): 0, Point(commit, Moment.BEFORE): 0, Point(commit, Moment.AFTER): len(SEVERAL)}
         for number, (point, left) in enumerate(kills.items()):
             place = databases.copy(campaign._prepared, f"killed_{number}")
-            [(_, verdict, _)] = verdicts([("", partial(attempt, databases, place, "several", point))], tmp_path, 1)
+            [(_, verdict)] = verdicts([("", partial(attempt, databases, place, "several", point))], tmp_path, 1)
             assert (verdict.killed, verdict.violations) == (True, [])
             assert kept(place) == left, str(point)
     finally:
