@@ -12,11 +12,12 @@ from dataclasses import fields
 
 from .asked import Asked
 from .disk import errors
+from .horizon import horizon
 from .lengthy import ROWS
 from .rounds import workers
 from .writers import writers
 
-ALL: dict[str, Callable[[Asked], str]] = ROWS | {"errors": errors, "workers": workers, "writers": writers}
+ALL: dict[str, Callable[[Asked], str]] = ROWS | {"errors": errors, "horizon": horizon, "workers": workers, "writers": writers}
 """Each by its name on the command line; all take minutes."""
 
 

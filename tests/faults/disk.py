@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -22,7 +23,7 @@ from tests.chaos.history import Event, read_histories
 from tests.machine.machine import TYPES
 
 from .asked import Asked
-from .power import CALLS, FAILED, SYNCS, Call, losses, trace
+from .power import CALLS, FAILED, SYNCS, Call, losses, parsed, trace
 from .workload import drain
 
 AS_OPENED: list[str] = []
@@ -82,22 +83,35 @@ CALLS_THAT_FAIL = ("pwrite64", "fsync", "ftruncate", "unlink", "pread64", "opena
 
 TRACE = f"trace={CALLS},pread64"
 
+JOBS = 8
+FEWEST = JOBS - 1
+"""How many of the jobs are acknowledged at least when one call fails: all but the one that is told so."""
+
+RECOVERED = 5.0
+"""Seconds from a call that failed until jobs are acknowledged again, at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What became of a workload one of whose calls failed with EIO; `failed` is the line that strace wrote about it."""
+    """What became of a workload one of whose calls failed with EIO; `failed` is the line that strace wrote about it.
+
+    `recovered_in`: the longest time, in seconds, between two jobs that were acknowledged. `opened_anew`: nothing was acknowledged
+    after the failure before the database had been opened again.
+    """
 
     failed: str
     acknowledged: int
     problems: list[str]
     is_of_the_folder: bool = False
+    recovered_in: float = 0.0
+    opened_anew: bool = False
 
 
 def fail_once(before: Path, tmp_path: Path, journal: str, call: str, position: int) -> Failed:
     """Have the system refuse one call of that name, the one at that position, and judge what is found afterwards."""
     inject = f"inject={call}:error=EIO:when={position}"
     try:
-        workload = Workload(before, tmp_path, journal, 8, AS_OPENED, "-e", TRACE, "-e", inject)
+        workload = Workload(before, tmp_path, journal, JOBS, AS_OPENED, "-e", TRACE, "-e", inject)
     except subprocess.CalledProcessError as error:
         return Failed("", 0, [f"the workload ended with {error.returncode}"])
     [failed] = [line for line in workload.lines.read_text().splitlines() if line.endswith("(INJECTED)")]
@@ -107,7 +121,27 @@ def fail_once(before: Path, tmp_path: Path, journal: str, call: str, position: i
     # SQLite goes on when its rollback journal's name could not be kept; nobody but SQLite knows when it makes one.
     if call in SYNCS and not problems and not (of_the_folder and journal == "rollback"):
         problems = list(verdicts(workload, tmp_path, 3, after=_failure_in(workload)))
-    return Failed(failed, sum(event.what == "ok" for event in said), problems, of_the_folder)
+    acknowledged = [event.at for event in said if event.what == "ok"]
+    longest = max((after - at for at, after in pairwise(acknowledged)), default=0.0)
+    return Failed(failed, len(acknowledged), problems, of_the_folder, longest, _opened_anew(workload, failed))
+
+
+def _opened_anew(workload: Workload, failed: str) -> bool:
+    _, _, after = workload.lines.read_text().partition(failed)
+    for call in filter(None, map(parsed, after.splitlines())):
+        if (call.name, call.path) == ("openat", f"{workload.folder}/queue.db"):
+            return True
+        if call.path.endswith(".history") and b'"ok"' in call.data:
+            return False
+    return True
+
+
+def refuse_writes(before: Path, tmp_path: Path, journal: str, first: int, last: int) -> tuple[list[Event], list[str]]:
+    """Have the system refuse these writes, as a read-only file system does; returns what was said, and what is broken."""
+    refused = ("-e", f"inject=pwrite64:error=EROFS:when={first}..{last}")
+    workload = Workload(before, tmp_path, journal, 3 * JOBS, AS_OPENED, "-e", TRACE, *refused)
+    said = read_histories(workload.histories)
+    return said, [str(each) for each in check(recovered(workload.folder, journal, said))]
 
 
 def _failure_in(workload: Workload) -> int:
@@ -145,7 +179,7 @@ def _is_of(line: str, folder: Path, end: str = "") -> bool:
 
 def positions(before: Path, tmp_path: Path, journal: str) -> dict[str, list[int]]:
     """Of each call: which of those that the workload makes, counted from 1, are about the database's files."""
-    workload = Workload(before, tmp_path, journal, 8, AS_OPENED, "-e", TRACE)
+    workload = Workload(before, tmp_path, journal, JOBS, AS_OPENED, "-e", TRACE)
     lines = [line for line in workload.lines.read_text().splitlines() if re.match(r"\d+\s+\w+\(", line)]
     found: dict[str, list[int]] = {}
     for call in CALLS_THAT_FAIL:
@@ -176,8 +210,15 @@ def _errors_in(before: Path, folder: Path, journal: str, rounds: int) -> Iterato
             trials = list(pool.map(lambda at, call=call: _trial(before, folder, journal, call, at), chosen))  # type: ignore[misc]
         problems = [f"{call} {at}: {problem}" for at, trial in zip(chosen, trials, strict=True) for problem in trial.problems]
         assert not problems, f"{journal}: {problems}"
-        fewest = min((each.acknowledged for each in trials), default=8)
-        yield f"{journal}: {call} failed at {len(chosen)} of {len(places)} positions, at least {fewest} of 8 jobs acknowledged"
+        fewest = min((each.acknowledged for each in trials), default=JOBS)
+        assert fewest >= FEWEST, f"{journal}: after a {call} that failed only {fewest} of {JOBS} jobs were acknowledged"
+        longest = max((each.recovered_in for each in trials), default=0.0)
+        assert longest < RECOVERED, f"{journal}: after a {call} that failed {longest:.1f} s passed between two acknowledged jobs"
+        yield (
+            f"{journal}: {call} failed at {len(chosen)} of {len(places)} positions, at least {fewest} of {JOBS} jobs"
+            f" acknowledged, at most {longest:.1f} s between two of them, none before the database was opened anew after"
+            f" {sum(each.opened_anew for each in trials)}"
+        )
 
 
 def _trial(before: Path, folder: Path, journal: str, call: str, position: int) -> Failed:

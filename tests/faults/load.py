@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import psycopg
 from sqlalchemy import text
 
 from backends import DatabaseUnavailable, JobView, NewJob, Queue, Status, open_engine
@@ -41,6 +42,24 @@ def server_of(world: World) -> Server:
     """The world's database, which is a server here."""
     assert isinstance(world.database, Server)
     return world.database
+
+
+def as_app(world: World) -> None:
+    """Have the supervisor connect as somebody who is no superuser: those may take the connections that are kept for them."""
+    with psycopg.connect(world.database.own_url, autocommit=True) as owner:
+        owner.execute("CREATE ROLE app LOGIN")
+        owner.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO app")
+        owner.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app")
+    world.scenes[0].settings["database_url"] = world.database.url.replace("postgres@", "app@")
+
+
+def restart_with(world: World, connections: int) -> None:
+    """Have the server start again with so many connections; nobody who looks at it keeps one."""
+    with psycopg.connect(world.database.own_url, autocommit=True) as owner:
+        owner.execute(f"ALTER SYSTEM SET max_connections = {connections}".encode())
+    world.database.take_away("fast")
+    world.database.give_back()
+    world.engine.dispose()
 
 
 class Client:

@@ -38,10 +38,11 @@ def trace(command: Sequence[str], to: Path, *options: str, **run: object) -> lis
     """Run a command of this Python's under strace; returns what it wrote and synced, in order."""
     strace = ["strace", "-f", "-y", "-xx", "-s", "200000", "-e", f"trace={CALLS}", *options, "-o", str(to)]
     subprocess.run([*strace, sys.executable, *command], check=True, **run)  # type: ignore[call-overload]
-    return [call for line in to.read_text().splitlines() if (call := _parsed(line))]
+    return [call for line in to.read_text().splitlines() if (call := parsed(line))]
 
 
-def _parsed(line: str) -> Call | None:
+def parsed(line: str) -> Call | None:
+    """The call that a line of strace tells, as far as it changes a disk; None for any other."""
     found = _LINE.match(line)
     if not found:
         return None

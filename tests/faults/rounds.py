@@ -13,26 +13,24 @@ from tests.supervisor.scene import attempts
 from tests.support import eventually
 
 from .asked import Asked
-from .watched import Watch, WatchedScene, watch_of
+from .watched import RUNNABLE, WHOLE, Watch, WatchedScene, moment_of, watch_of
 
 KILLED = ("crashed", "the worker was killed by signal 9 (SIGKILL)")
 
 
-def kill_workers(scene: WatchedScene, rounds: int, random: Random) -> tuple[list[int], Distribution, Distribution]:
-    """The jobs, the seconds until each ran again, and the seconds until as many workers as before were ready."""
-    jobs, again, whole = [], Distribution(), Distribution()
+def kill_workers(scene: WatchedScene, rounds: int, random: Random) -> tuple[dict[int, float], Distribution]:
+    """When each job's worker was killed, in seconds of the epoch, and the seconds until as many workers as before could claim."""
+    killed_at, whole = {}, Distribution()
     for _ in range(rounds):
         [job_id] = scene.enqueue("lives_until_file_once")
         victim, moment = scene.runner_of(job_id), time.monotonic() + random.uniform(0, 0.3)
         eventually(lambda moment=moment: time.monotonic() > moment, every=0.001)  # type: ignore[misc]
+        killed_at[job_id] = time.time()
         os.kill(victim, signal.SIGKILL)
-        killed_at = time.monotonic()
         scene.runner_of(job_id, lease=2)
-        again.append(time.monotonic() - killed_at)
         eventually(lambda victim=victim: is_whole_without(scene, victim))  # type: ignore[misc]
-        whole.append(time.monotonic() - killed_at)
-        jobs.append(job_id)
-    return jobs, again, whole
+        whole.append(moment_of(scene.events("worker.ready")[-1]) - killed_at[job_id])
+    return killed_at, whole
 
 
 def is_whole_without(scene: WatchedScene, victim: int) -> bool:
@@ -42,15 +40,21 @@ def is_whole_without(scene: WatchedScene, victim: int) -> bool:
 
 
 def rounds_of(watch: Watch, rounds: int, random: Random) -> tuple[Distribution, Distribution]:
-    """The seconds that `kill_workers` tells, once it is sure that each job lost one attempt to its kill and nothing else."""
+    """The seconds until each job ran again, and until all workers were back, once it is sure that neither took too long.
+
+    Each job lost one attempt to its kill, and nothing else was lost.
+    """
     scene = watch.scene().start()
-    jobs, again, whole = kill_workers(scene, rounds, random)
-    for job_id in jobs:
+    killed_at, whole = kill_workers(scene, rounds, random)
+    for job_id in killed_at:
         assert scene.becomes(job_id, Status.COMPLETED).retry_count == 1
         assert attempts(scene, job_id) == [KILLED]
     assert scene.stop() == 0
     violations = watch.violations()
     assert not violations, violations
+    again = Distribution(scene.started_at(job_id, lease=2) - killed for job_id, killed in killed_at.items())
+    assert max(again) < RUNNABLE, again
+    assert max(whole) < WHOLE, whole
     return again, whole
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backends import BadParameters, NewJob, Queue, Status, open_engine
 from tests.backends.hostile import hostile_values, insert_sql
+from tests.supervisor.scene import ROOT
 from tests.support import eventually
 
 from .watched import ON_ONE_DATABASE, Watch
@@ -81,7 +86,7 @@ def test_b2_a_hostile_configuration_is_refused_with_its_line_and_the_old_one_sta
         problems.append(scene.status["reload_refused"])
     for name, said in zip(BOMBS, problems[1:], strict=True):
         assert said, name
-        assert re.search(r"/jobqueue\.yaml(:\d+:\d+)?: error\[CFG-", said[0]), said
+        expect_its_place(name, said[0])
         assert "Problem(" not in "".join(said), said
     assert "sesame" not in scene.log.read_text()
     [job_id] = scene.enqueue("quick")
@@ -90,6 +95,28 @@ def test_b2_a_hostile_configuration_is_refused_with_its_line_and_the_old_one_sta
     assert scene.stop() == 0
     scene.config.write_text(good)
     assert watch.violations() == []
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_b2_no_supervisor_starts_with_a_hostile_configuration(tmp_path: Path, name: str) -> None:
+    config = tmp_path / "jobqueue.yaml"
+    config.write_text(BOMBS[name])
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.supervisor.run_one", str(config)], cwd=ROOT, capture_output=True, text=True, timeout=60,
+        check=False,
+    )
+    assert done.returncode == 78, done.stderr
+    expect_its_place(name, done.stderr.splitlines()[0])
+    assert "Traceback" not in done.stderr
+    assert "sesame" not in done.stderr
+    assert time.monotonic() - began < 20
+
+
+def expect_its_place(name: str, said: str) -> None:
+    """The line and column stand in what was said, but for a file that is refused unread, for its size."""
+    place = "" if name == "100 MB" else r":\d+:\d+"
+    assert re.search(rf"/jobqueue\.yaml{place}: error\[CFG-", said), (name, said)
 
 
 @ON_ONE_DATABASE

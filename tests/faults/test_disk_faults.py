@@ -8,12 +8,19 @@ from random import Random
 
 import pytest
 
-from .disk import AS_OPENED, Workload, close_watched, fail_once, verdicts
+from tests.permitted import needs
+
+from .disk import AS_OPENED, FEWEST, JOBS, RECOVERED, Workload, close_watched, fail_once, refuse_writes, verdicts
 from .power import FAILED, SYNCS, Call, Disk
 from .writers import FAIR, LONGEST_GAP, serve
 
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 JOURNALS = pytest.mark.parametrize("journal", ["wal", "rollback"])
+
+
+@pytest.fixture(autouse=True)
+def strace() -> None:
+    """What records system calls, and makes them fail."""
+    needs("strace")
 
 
 @pytest.fixture
@@ -51,15 +58,31 @@ def test_what_a_failed_sync_was_to_keep_is_not_found_though_the_next_one_succeed
     assert disk.found(Random(1)) == {"file": b"beforE"}
 
 
-@JOURNALS
-@pytest.mark.parametrize("call", ["fsync", "pwrite64"])
+@pytest.mark.parametrize(
+    ("journal", "call", "position"),
+    [("wal", "fsync", 17), ("wal", "pwrite64", 21), ("rollback", "fsync", 13), ("rollback", "pwrite64", 21)],
+)
 def test_a_disk_that_fails_once_costs_no_job_even_if_it_forgets_what_a_failed_sync_was_to_keep(
-    before: Path, tmp_path: Path, journal: str, call: str
+    before: Path, tmp_path: Path, journal: str, call: str, position: int
 ) -> None:
-    """Every position of every system call is `python -m tests.faults errors`."""
-    trial = fail_once(before, tmp_path, journal, call, 21)
+    """The failure is one of a commit, and told. Every position of every call is `python -m tests.faults errors`."""
+    trial = fail_once(before, tmp_path, journal, call, position)
     assert trial.problems == []
-    assert trial.acknowledged >= 6
+    assert FEWEST <= trial.acknowledged < JOBS
+    assert trial.recovered_in < RECOVERED
+    assert trial.opened_anew, "the connection that failed was used again"
+
+
+@JOURNALS
+def test_a_file_system_that_is_read_only_for_a_while_refuses_jobs_and_takes_them_again(
+    before: Path, tmp_path: Path, journal: str
+) -> None:
+    """As near as it can be had: the kernel makes no file system read-only while files are open for writing."""
+    said, problems = refuse_writes(before, tmp_path, journal, 70, 89)
+    answers = [event.what for event in said if event.op == "enqueue" and event.what != "invoke"]
+    assert problems == []
+    assert answers[0] == answers[-1] == "ok"
+    assert answers.count("unknown") >= 2
 
 
 def test_a_folder_that_could_not_keep_the_logs_name_takes_no_job_away_with_the_power(before: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from backends import DatabaseUnavailable, Status
+from tests.permitted import cannot_be_done, needs
 from tests.supervisor.scene import attempts, is_gone
 from tests.support import eventually
 
@@ -51,8 +52,9 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this user may not mount a file system")
+    needs("mount")
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        cannot_be_done("this user may not mount a file system")
     yield Disk(folder)
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -12,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from backends import NewJob, Queue, open_engine, upgrade
+from backends import NewJob, Queue, Status, open_engine, upgrade
 from tests.chaos import witness
 from tests.chaos.checker import Evidence, Violation, check, gather
-from tests.chaos.history import Recorder
+from tests.chaos.history import Recorder, read_histories
 from tests.conftest import BACKENDS
 from tests.postgres import PrivatePostgres
 from tests.supervisor.scene import Scene
+from workers import boot_time
 
 HANDLERS = (
     "quick", "lives_until_file", "lives_until_file_once", "outlives_its_lease", "deaf", "greedy", "leaves_quietly", "segfaults",
@@ -32,7 +34,18 @@ ON_ONE_DATABASE = pytest.mark.parametrize("backend", BACKENDS[:1], indirect=True
 """
 
 TAKEN_BACK = 3 + 6
-"""Seconds within which a lost host's jobs run again: `lock_timeout` of the scenes, and 6."""
+"""Seconds within which a lost host's jobs run again (G9): `lock_timeout` of the scenes, and 6."""
+
+RUNNABLE = 1.0
+"""Seconds from a worker's first death until its job can run again, at most (G9)."""
+
+WHOLE = 2.0
+"""Seconds from a worker's first death until as many workers as before can claim, at most (G9 of the fault matrix)."""
+
+
+def moment_of(event: dict[str, Any]) -> float:
+    """When that line was logged, in seconds of the epoch."""
+    return datetime.fromisoformat(event["ts"]).timestamp()
 
 
 class WatchedScene(Scene):
@@ -51,6 +64,17 @@ class WatchedScene(Scene):
         given = {"notes": str(self.notes), "until": str(self.until), "histories": str(self._histories)} | parameters
         new = NewJob(job_type, 1, parameters=given, scheduled_at=scheduled_at)
         return [self._enqueue(replace(new, unique_key=self._next_key())) for _ in range(count)]
+
+    def started_at(self, job_id: int, lease: int = 1) -> float:
+        """When the handler of that attempt began, by its own word, in seconds of the epoch."""
+        said = [event.at for event in read_histories(self._histories)
+                if (event.op, event.what, event.job, event.lease) == ("run", "started", job_id, lease)]
+        return said[0] + time.time() - boot_time()
+
+    def let_go(self) -> None:
+        """Hold no connection."""
+        self._client.engine.dispose()
+        self.queue.engine.dispose()
 
     def close(self) -> None:
         """Leave no process behind."""
@@ -85,6 +109,20 @@ class Watch:
         """One supervisor, not started yet."""
         self._scenes.append(WatchedScene(self.folder, url or self.url, self._recorder, name, **settings))
         return self._scenes[-1]
+
+    def let_go(self) -> None:
+        """Hold no connection, so that processes can be forked from this one."""
+        self._engine.dispose()
+        for scene in self._scenes:
+            scene.let_go()
+
+    def given_back_at(self, job_id: int, lease: int = 1) -> float:
+        """When that attempt was ended and its job could run again, in seconds of the epoch by the database's clock."""
+        self._engine.dispose()
+        with self._engine.connect() as connection:
+            changes = [each for each in witness.read_changes(connection) if (each.job, each.lease) == (job_id, lease)]
+        [ended] = [each.at for each in changes if (each.was, each.became) == (Status.RUNNING, Status.PENDING)]
+        return ended
 
     def evidence(self) -> Evidence:
         """What was seen so far; every job is expected to be over."""

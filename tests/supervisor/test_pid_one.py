@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import subprocess
 
 import psutil
-import pytest
 
 from backends import Status
+from tests.permitted import own_pids
 from tests.support import eventually
 
 from .conftest import Stage
 
-UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
-
-def _permitted() -> bool:
-    if shutil.which("unshare") is None:
-        return False
-    return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.skipif(not _permitted(), reason="this user may not make a process namespace")
 def test_as_process_1_it_reaps_strangers_and_obeys_signals(quiet_stage: Stage) -> None:
-    scene = quiet_stage(workers=1)
-    scene.launch(*UNSHARE)
+    prefix, scene = own_pids(), quiet_stage(workers=1)
+    scene.launch(*prefix)
     eventually(lambda: scene.status.get("state") == "running", within=20)
     assert scene.status["pid"] == 1
     note = scene.folder / "orphan"

@@ -1,0 +1,189 @@
+"""Row D8 of the fault matrix: somebody's open transaction keeps Postgres from cleaning up, while jobs come and are done."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import psycopg
+
+from backends import Job, JobTypeFacts, Kind, NewJob, Outcome, Queue, open_engine, upgrade
+from tests.backends.scene import in_processes
+from tests.chaos import witness
+from tests.chaos.checker import check, gather
+from tests.chaos.history import Recorder
+from tests.postgres import PrivatePostgres
+
+from .asked import Asked
+from .workload import drain
+
+SLOWER = 10.0
+"""How many times as long as before a claim may take while the transaction is open, in its 99th percentile."""
+
+BACK = 2.0
+"""How many times as long as before a claim takes, in the median of a second, when the transaction's end has been got over."""
+
+WITHIN = 60.0
+"""Seconds after the transaction's end in which that must have happened."""
+
+BETWEEN_LOOKS = 1.0
+TOLD = 5.0
+"""Seconds that maintenance looks apart, and by which the transaction's age may be told too low at most."""
+
+MOST_PENDING = 2000
+DONE = Outcome(Kind.COMPLETED)
+
+
+class Phases(NamedTuple):
+    """Seconds of each: with nobody, with a REPEATABLE READ transaction held open, and after its end."""
+
+    before: float
+    held: float
+    after: float
+
+    def of(self, second: float) -> str:
+        """Which of them it is so many seconds after the beginning."""
+        return "before" if second < self.before else "held" if second < self.before + self.held else "after"
+
+
+class Place(NamedTuple):
+    """Where those who take part find the database, and where they write their histories."""
+
+    url: str
+    folder: str
+    phases: Phases
+
+    def seconds(self) -> float:
+        """How long it all lasts."""
+        return sum(self.phases)
+
+
+def horizon(asked: Asked) -> str:
+    """D8: 500 jobs a second, with nobody, with a transaction held open, and after it ended."""
+    whole = 60 * asked.minutes
+    server = PrivatePostgres("fsync = on\nfull_page_writes = on").start()
+    try:
+        with tempfile.TemporaryDirectory(prefix="jobqueue-faults-", dir="/tmp") as folder:
+            return _judged(Place(server.url(), folder, Phases(whole / 5, 3 * whole / 5, whole / 5)))
+    finally:
+        server.remove()
+
+
+def _judged(place: Place) -> str:
+    engine = open_engine(place.url)
+    upgrade(engine)
+    witness.install(engine)
+    queue = Queue(engine)
+    queue.register({"quick": JobTypeFacts(None)}, "horizon")
+    within = 2 * place.seconds() + 60
+    _, turns, ages, _ = in_processes(engine, lambda number: _PARTS[number](place), range(len(_PARTS)), within)
+    recorder = Recorder(Path(place.folder), "later")
+    drain(queue, recorder.note)
+    recorder.close()
+    violations = check(gather(engine, Path(place.folder)))
+    engine.dispose()
+    assert not violations, violations[:20]
+    return "\n".join([*_speed(turns, place.phases), _age(ages, place.phases)])
+
+
+def _speed(turns: list[tuple[float, float, int]], phases: Phases) -> list[str]:
+    """Each turn: the second it began at, the milliseconds that settling and claiming took, the jobs that were claimed."""
+    took, jobs, lines = defaultdict[str, list[float]](list), defaultdict[str, int](int), []
+    for second, milliseconds, claimed in turns:
+        took[phases.of(second)].append(milliseconds)
+        jobs[phases.of(second)] += claimed
+    for name, seconds in phases._asdict().items():
+        rate, middle, high = jobs[name] / seconds, median(took[name]), _p99(took[name])
+        lines.append(f"{name}: {rate:.0f} jobs/s, a settle-and-claim: median {middle:.2f} ms, p99 {high:.2f} ms")
+    assert _p99(took["held"]) <= SLOWER * _p99(took["before"]), lines
+    back = _back_after([turn for turn in turns if phases.of(turn[0]) == "after"], BACK * median(took["before"]))
+    assert back <= WITHIN, (back, lines)
+    return [*lines, f"as fast as before {back:.0f} s after the end of the transaction"]
+
+
+def _p99(milliseconds: list[float]) -> float:
+    ordered = sorted(milliseconds)
+    return ordered[int(0.99 * len(ordered))]
+
+
+def _back_after(turns: list[tuple[float, float, int]], allowed: float) -> float:
+    """How many seconds after the first of these turns a second began whose median was no more than `allowed`."""
+    by_second = defaultdict[int, list[float]](list)
+    for second, milliseconds, _ in turns:
+        by_second[int(second - turns[0][0])].append(milliseconds)
+    return min((second for second, took in by_second.items() if median(took) <= allowed), default=float("inf"))
+
+
+def _age(ages: list[tuple[float, float]], phases: Phases) -> str:
+    """Each look of maintenance: the second, and how old the oldest transaction was, as `/metrics` tells it."""
+    told = max(age for second, age in ages if phases.of(second) == "held")
+    last = ages[-1][1]
+    assert told >= phases.held - TOLD, f"open for {phases.held:.0f} s, and told as {told:.0f} s old at most"
+    assert last < TOLD, f"nothing is open any more, and {last:.0f} s are told"
+    return f"the oldest transaction as /metrics told it: {told:.0f} s, and {last:.0f} s in the end"
+
+
+# Those who take part, each a process
+
+
+def _adds(place: Place) -> None:
+    queue, recorder = Queue(open_engine(place.url)), Recorder(Path(place.folder), "adds")
+    began = due = time.monotonic()
+    number = 0
+    while (now := time.monotonic()) - began < place.seconds():
+        if queue.counts().pending < MOST_PENDING:
+            keys = [f"key {number + each}" for each in range(50)]
+            number += len(keys)
+            for key in keys:
+                recorder.note("enqueue", "invoke", key=key)
+            for key, job_id in zip(keys, queue.enqueue([NewJob("quick", 1, unique_key=key) for key in keys]), strict=True):
+                recorder.note("enqueue", "ok", job_id, key=key)
+        due += 0.1
+        time.sleep(max(0.0, due - now))
+
+
+def _works(place: Place) -> list[tuple[float, float, int]]:
+    queue, recorder = Queue(open_engine(place.url)), Recorder(Path(place.folder), "works")
+    done: list[tuple[Job, Outcome]] = []
+    turns: list[tuple[float, float, int]] = []
+    began = time.monotonic()
+    while (second := time.monotonic() - began) < place.seconds():
+        asked_at = time.perf_counter()
+        claimed = queue.settle_and_claim(f"w:{len(turns)}", done, f"w:{len(turns) + 1}", ("quick",), 10).claimed
+        turns.append((second, 1000 * (time.perf_counter() - asked_at), len(claimed)))
+        for job in claimed:
+            recorder.note("run", "started", job.id, job.lease)
+            recorder.note("run", "returned", job.id, job.lease)
+        done = [(job, DONE) for job in claimed]
+        if len(claimed) < 10:
+            time.sleep(0.01)
+    assert queue.settle(f"w:{len(turns)}", done) == []
+    return turns
+
+
+def _maintains(place: Place) -> list[tuple[float, float]]:
+    queue, ages = Queue(open_engine(place.url)), []
+    began = time.monotonic()
+    while (second := time.monotonic() - began) < place.seconds():
+        queue.admit()
+        queue.fold_counts()
+        ages.append((second, queue.measures(30.0).oldest_transaction or 0.0))
+        time.sleep(BETWEEN_LOOKS)
+    return ages
+
+
+def _holds(place: Place) -> None:
+    began = time.monotonic()
+    time.sleep(place.phases.before)
+    with psycopg.connect(place.url) as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute("SELECT count(*) FROM indexing_jobs")
+        time.sleep(max(0.0, began + place.phases.before + place.phases.held - time.monotonic()))
+
+
+_PARTS: tuple[Callable[[Place], object], ...] = (_adds, _works, _maintains, _holds)
