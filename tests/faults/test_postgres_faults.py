@@ -155,8 +155,8 @@ def stopped_between_locks(world: World, application: str, place: int) -> Iterato
     write_and_flush = "SELECT pg_logical_emit_message(true, 'owner', '')"
     with ThreadPoolExecutor(1) as owner:
         for _ in range(20):
-            backend, began = backends_of(world, application)[place], time.time()
-            with stopped(backend):
+            with stopped(backends_of(world, application)[place]):
+                began = time.time()
                 write = owner.submit(administer, world, "BEGIN", effect, "ROLLBACK", write_and_flush)
                 # A commit that waits for the flush of another can not be cancelled: it ends when the backend goes on.
                 if wait([write], timeout=0.5).done:
@@ -169,14 +169,16 @@ def stopped_between_locks(world: World, application: str, place: int) -> Iterato
 def test_a_stopped_backend_of_a_worker_is_given_up_and_the_worker_claims_again_within_the_lock_timeout(world: World) -> None:
     """A worker waits for a quarter of `lock_timeout` and 2 s, and pauses before it asks anew: 3 s would be too short for that."""
     lock_timeout = 2 * LOCK_TIMEOUT
-    world.scenes[0].settings["lock_timeout"] = lock_timeout
+    [scene] = world.scenes
+    scene.settings["lock_timeout"] = lock_timeout
     world.start()
-    with Load(world, world.database.url):
+    with Load(world, world.database.url, effects=0):  # a worker in a transaction of its handler is ended sooner
         all_claim_again(world, time.time())
         for place in (0, -1):
             with stopped_between_locks(world, "jobqueue worker", place) as began:
                 all_claim_again(world, began, within=lock_timeout)
-    assert not world.scenes[0].events("worker.fenced")
+    assert not scene.events("worker.fenced")
+    assert not scene.events("worker.lost")
     expect_nothing_broken(world)
 
 
@@ -307,7 +309,7 @@ def test_a_claim_whose_answer_was_lost_is_given_back_at_once_unspent_and_not_kep
 def quieten(scene: Scene) -> None:
     """Have the supervisor claim nothing more; no claim is under way when this returns."""
     scene.send(signal.SIGUSR2)
-    eventually(lambda: scene.status["state"] == "quiet" and scene.status["workers"][0]["phase"] == "idle")
+    eventually(lambda: scene.status["state"] == "quiet" and {each["phase"] for each in scene.status["workers"]} == {"idle"})
 
 
 @ONE_WORKER
@@ -437,7 +439,9 @@ def test_workers_without_a_connection_wait_for_one_and_all_claim_as_soon_as_ther
     world.start()
     with Load(world, every=0.03, seconds=0.3, effects=0):
         all_claim_again(world, time.time(), within=30)  # eight new processes on however few cores
+        quieten(scene)  # whoever has an outcome to settle asks more often
         restart_with(world, 9)
+        scene.send(signal.SIGUSR2)
         scene.seen("database.unavailable")
         eventually(lambda: "connection" in scene.events("database.unavailable")[-1]["reason"])
         began = time.time()
