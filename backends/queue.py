@@ -47,6 +47,10 @@ EXAMINED_AT_LEAST = 100
 """Jobs that a claim examines when nothing is ready, however few it wants: most may be nothing for it."""
 
 
+REVIVED_AT_ONCE = 50
+"""Lanes that one transaction lets go on: each takes a few milliseconds, and on SQLite nobody else writes meanwhile."""
+
+
 class Renewed(NamedTuple):
     """One running job whose lease was renewed."""
 
@@ -358,6 +362,8 @@ class Queue:
         Goes on where the last call stopped; returns how many jobs became ready. Costs nothing that grows with the jobs.
         """
         standing, there = self.read(lambda connection: without_head(connection, self._lanes_seen_to, batch))
+        if len(standing) > REVIVED_AT_ONCE:
+            standing, there = standing[:REVIVED_AT_ONCE], standing[REVIVED_AT_ONCE - 1]
         ready = self._write(lambda connection: go_on(connection, standing)) if standing else 0
         self._lanes_seen_to = there
         return ready

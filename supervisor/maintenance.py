@@ -148,6 +148,7 @@ class Maintenance:
         )
         self._prune = Chore(self._prune_a_batch, PRUNE_EVERY, boot_time() + PRUNE_EVERY * random.random())
         self._sweep = Chore(self._sweep_secrets, PRUNE_EVERY, self._prune.due_at)
+        self._revive = Chore(self._revive_lanes, LANES_EVERY, boot_time() + LANES_EVERY * random.random())
         self._old_secrets = Chore(self._take_old_secrets, PRUNE_EVERY)
         self._bury = Chore(self._reclaim_the_dead, 0.0, wanted=lambda: bool(self._deaths), is_vital=True)
         self._fold = Chore(self._fold_counts, TIDY_EVERY, wanted=lambda: self._folding or self._lookout.is_busy())
@@ -162,7 +163,7 @@ class Maintenance:
             Chore(self._checkpoint, TIDY_EVERY, wanted=lambda: queue.engine.dialect.name == "sqlite"),
             self._prune,
             self._sweep,
-            Chore(self._revive_lanes, LANES_EVERY, boot_time() + LANES_EVERY * random.random()),
+            self._revive,
             self._old_secrets,
             Chore(self.tallies.record, RECORD_EVERY, wanted=lambda: bool(self.tallies.sums)),
         ]
@@ -335,7 +336,9 @@ class Maintenance:
             self._sweep.due_at = boot_time() + TIDY_EVERY
 
     def _revive_lanes(self) -> None:
-        self._wake(self._queue.revive_lanes())
+        if revived := self._queue.revive_lanes():
+            self._wake(revived)
+            self._revive.due_at = boot_time() + TIDY_EVERY
 
     def _take_old_secrets(self) -> None:
         if self._queue.take_old_secrets():

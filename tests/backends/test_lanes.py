@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from backends import EVERYTHING, DatabaseUnavailable, JobTypeFacts, Kind, NewJob, Outcome, Queue, RetryPolicy, Status, open_engine
+from backends.queue import REVIVED_AT_ONCE
 from tests.backends.scene import (
     DONE,
     analyze,
@@ -291,6 +292,12 @@ def test_lanes_are_looked_at_a_few_at_a_time_and_the_last_is_not_forgotten(queue
         _by_hand(engine, "deleted", job_id)
     assert [queue.revive_lanes(batch=2) for _ in range(4)] == [2, 2, 1, 0]
     assert _ready(queue, others) == others
+
+
+def test_no_more_lanes_than_take_little_are_revived_in_one_transaction(queue: Queue, engine: Engine) -> None:
+    number = REVIVED_AT_ONCE + 10
+    insert_many(engine, number, job_type="'laned'", program_id="n", waits_for="'lane'", lane="'program:' || n", examined="true")
+    assert [queue.revive_lanes() for _ in range(3)] == [REVIVED_AT_ONCE, 10, 0]
 
 
 def test_looking_at_the_lanes_costs_a_look_into_indexes_for_each_of_them(queue: Queue, engine: Engine) -> None:
