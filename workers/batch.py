@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -101,8 +102,10 @@ class Helper:
         self._batch = batch
         self._in_hand.set()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="jobqueue-helper", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="jobqueue-helper", daemon=True)
+            with contextlib.suppress(RuntimeError):  # the system has no thread left; this batch goes without
+                thread.start()
+                self._thread = thread
 
     def stop_watching(self) -> None:
         """Nothing is to be looked after. Waits for what is just being settled, so that it is put back if that fails."""

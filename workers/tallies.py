@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import defaultdict
@@ -87,9 +88,11 @@ class Tallies:
         with self._waking:
             if self._alarm is None and self._sums and not self._leaving:
                 due_in = max(0.0, self._written_at + self._flush_every - time.monotonic())
-                self._alarm = threading.Timer(due_in, self._on_time)
-                self._alarm.daemon = True
-                self._alarm.start()
+                alarm = threading.Timer(due_in, self._on_time)
+                alarm.daemon = True
+                with contextlib.suppress(RuntimeError):  # the system has no thread left; the next count asks again
+                    alarm.start()
+                    self._alarm = alarm
 
     def _on_time(self) -> None:
         self._flush()

@@ -14,7 +14,7 @@ from backends import JobTypeFacts, Queue
 from tests.workers.running import RunningWorker, Start
 
 UNLANED = ("quick", "until_file", "obedient", "fails", "raises", "counts_attempts", "reports", "misreports", "notes", "confides",
-           "asks_for_a_secret")
+           "asks_for_a_secret", "uses_up_threads")
 
 # Other processes share the machine, so no example is too slow; and a run finds today what it found yesterday.
 settings.register_profile("steady", deadline=None, derandomize=True)

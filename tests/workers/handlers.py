@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -25,6 +26,15 @@ def quick(ctx: JobContext) -> None:
 def until_file(ctx: JobContext) -> None:
     """Run until a file exists."""
     _wait_for(ctx.job.parameters["until"])
+
+
+def uses_up_threads(ctx: JobContext) -> None:
+    """Leave no thread for anybody else in this process."""
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threading.Thread.start = start  # type: ignore[method-assign]
 
 
 def obedient(ctx: JobContext) -> None:

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from backends import (
+    ATTEMPTS,
     Death,
     JobTypeFacts,
     JobView,
@@ -21,6 +22,7 @@ from backends import (
     Outcome,
     Queue,
     Status,
+    Sum,
     open_engine,
     upgrade,
 )
@@ -419,3 +421,14 @@ def _pauses(worker: RunningWorker, number: int) -> list[float]:
 
     eventually(lambda: len(refused()) > number)
     return [after - before for before, after in pairwise(refused())][:number]
+
+
+def test_a_worker_that_gets_no_thread_goes_on_without_its_helper_and_its_counts(queue: Queue, start: Start) -> None:
+    _add(queue, "uses_up_threads")
+    ids = _add(queue, "quick", 200)
+    worker = start("uses_up_threads", "quick")
+    for job_id in ids:
+        _ended(queue, job_id, Status.COMPLETED)
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    assert queue.measures(30.0).sums[Sum(ATTEMPTS, "quick", "completed")] == len(ids)
