@@ -23,12 +23,13 @@ Work = Callable[["Place", int], int]
 
 @dataclass(slots=True)
 class Worker:
-    """One incarnation, seen from outside. `kill_at` is when patience with it ends."""
+    """One incarnation, seen from outside. `kill_at` is when patience with it ends; `obeyed`: it leaves, its job is over."""
 
     child: Child
     incarnation: int
     ready: bool = False
     asked_to_leave: bool = False
+    obeyed: bool = False
     killed: bool = False
     verdict: Verdict | None = None
     kill_at: float = NEVER
@@ -160,10 +161,10 @@ class Crew:
             verdict = judge(sight, limits, now)
             if verdict is not None and _outweighs(verdict, worker.verdict):
                 self._act_on(place, worker, verdict, limits, now)
+            elif not worker.obeyed and self._obeyed(worker, activity):
+                self._take_back(place, worker, now + limits.grace)
             elif worker.verdict is not None and now >= worker.kill_at:
                 _kill(worker)
-            elif self._obeyed(worker, activity):
-                self._take_back(place, worker)
 
     def _note_ready(self, place: Place, worker: Worker, activity: Activity) -> None:
         if not worker.ready and activity.phase not in (Phase.EMPTY, Phase.STARTING):
@@ -208,9 +209,10 @@ class Crew:
             and (activity.job_id, activity.lease) != (verdict.job_id, verdict.lease)
         )
 
-    def _take_back(self, place: Place, worker: Worker) -> None:
-        """The job that had to stop is over; the worker goes on, unless it was told to leave."""
+    def _take_back(self, place: Place, worker: Worker, leave_by: float) -> None:
+        """The job that had to stop is over; the worker goes on, or, told to leave, has until then to settle it and go."""
         if worker.asked_to_leave:
+            worker.obeyed, worker.kill_at = True, max(worker.kill_at, leave_by)
             return
         worker.verdict, worker.kill_at = None, NEVER
         place.slot.want(Wish(self.order, 0, 0, 0))

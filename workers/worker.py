@@ -290,6 +290,7 @@ class Worker:
 
     def _leave(self) -> None:
         """Settle what is finished and hand back what was not started."""
+        self._current = (0, 0, 0.0)
         if self._batch is not None:
             waiting = handed_back(self._batch.take_waiting())
             self._settle_all(self._batch, self._batch.take_finished() + waiting)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -14,7 +16,7 @@ from backends import NewJob, Status
 from tests.support import eventually
 
 from .conftest import Stage
-from .scene import attempts, is_gone
+from .scene import Scene, attempts, is_gone
 
 
 def test_a_worker_killed_in_mid_job_has_its_job_run_again_within_a_second(stage: Stage) -> None:
@@ -173,6 +175,47 @@ def test_a_cancelled_job_is_told_and_then_made_to_end(stage: Stage) -> None:
     for job_id in (obedient, deaf):
         assert scene.becomes(job_id, Status.CANCELLED).retry_count == 0
     assert worker in scene.worker_pids
+
+
+def test_who_obeyed_at_the_last_moment_is_not_killed_for_not_having_been_seen_to(quiet_stage: Stage) -> None:
+    scene = quiet_stage(workers=1, lock_timeout=30).start()
+    [job_id] = scene.enqueue("until_file")
+    worker = scene.runner_of(job_id)
+    scene.queue.cancel(job_id)
+    scene.seen("worker.overdue", cause="cancel")
+    with unseen(scene, for_seconds=GRACE + 0.2):
+        scene.until.touch()
+        scene.becomes(job_id, Status.COMPLETED)
+    [afterwards] = scene.enqueue("quick")
+    scene.becomes(afterwards, Status.COMPLETED)
+    assert scene.runner_of(afterwards) == worker
+    assert scene.events("worker.lost") == []
+
+
+def test_who_obeyed_its_deadline_has_time_to_settle(quiet_stage: Stage) -> None:
+    impatient = {"until_file": {"handler": "tests.supervisor.handlers:until_file", "timeout": 0.3}}
+    scene = quiet_stage(workers=1, lock_timeout=30, job_types=impatient).start()
+    [job_id] = scene.enqueue("until_file")
+    scene.runner_of(job_id)
+    scene.seen("worker.overdue", cause="deadline")
+    with scene.queue.engine.begin(), unseen(scene, for_seconds=GRACE + 0.2):
+        scene.until.touch()
+    job = scene.becomes(job_id, Status.COMPLETED)
+    assert (job.interruptions, attempts(scene, job_id)) == (0, [])
+
+
+GRACE = 5.0
+"""Seconds that a handler has to end once it was told to, where `lock_timeout` is 30 s."""
+
+
+@contextmanager
+def unseen(scene: Scene, for_seconds: float) -> Iterator[None]:
+    """The supervisor is stopped meanwhile, for so long at the least."""
+    scene.send(signal.SIGSTOP)
+    over = time.monotonic() + for_seconds
+    yield
+    eventually(lambda: time.monotonic() > over)
+    scene.send(signal.SIGCONT)
 
 
 def test_a_fenced_transaction_held_open_lets_no_other_lease_lapse(stage: Stage) -> None:
