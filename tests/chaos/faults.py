@@ -79,11 +79,8 @@ def _of_role(world: World, role: str) -> list[int]:
 def _kill(role: str) -> Callable[[World, Fault], bool]:
     def kill(world: World, fault: Fault) -> bool:
         pid = _pick(fault, _of_role(world, role))
-        if pid is not None:
-            world.told_to_end.add(pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return pid is not None
+        world.told_to_end |= {pid or 0}
+        return _signal(pid, signal.SIGKILL)
 
     return kill
 
@@ -103,17 +100,18 @@ def _stop(role: str) -> Callable[[World, Fault], bool]:
 
 
 def _drain(world: World, fault: Fault) -> bool:
-    return _signal(world, fault, signal.SIGTERM, world.told_to_end)
+    pid = _pick(fault, _of_role(world, "supervisor"))
+    world.told_to_end |= {pid or 0}
+    return _signal(pid, signal.SIGTERM)
 
 
 def _hang_up(world: World, fault: Fault) -> bool:
-    return _signal(world, fault, signal.SIGHUP, set())
+    running = [scene.status["pid"] for scene in world.scenes if scene.status.get("state") == "running"]
+    return _signal(_pick(fault, [pid for pid in _of_role(world, "supervisor") if pid in running]), signal.SIGHUP)
 
 
-def _signal(world: World, fault: Fault, number: int, told: set[int]) -> bool:
-    pid = _pick(fault, _of_role(world, "supervisor"))
+def _signal(pid: int | None, number: int) -> bool:
     if pid is not None:
-        told.add(pid)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
     return pid is not None

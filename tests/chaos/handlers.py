@@ -39,13 +39,13 @@ class Run:
     def __init__(self, ctx: JobContext) -> None:
         given = ctx.job.parameters
         self._recorder = _recorder(given["histories"], os.getpid())
-        self._job, self._lease, self._lane = ctx.job.id, ctx.job.lease, ctx.job.lane or ""
+        self._job, self._lease = ctx.job.id, ctx.job.lease
         self.tag = ctx._tag
 
     def note(self, what: str, error: BaseException | None = None) -> None:
         """Write down `started`, `alive`, `returned` or `raised`; with `error`, which was raised, also what that asks for."""
         verdict = "completed" if what == "returned" else VERDICTS.get(type(error), "")
-        self._recorder.note("run", what, self._job, self._lease, lane=self._lane, tag=self.tag, verdict=verdict)
+        self._recorder.note("run", what, self._job, self._lease, tag=self.tag, verdict=verdict)
 
     def note_haunting(self, what: str, how: str, lease: int, tag: str) -> None:
         """Write down what became of writing in a former attempt's name."""

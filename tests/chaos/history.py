@@ -35,7 +35,6 @@ class Event:
     job: int = 0
     lease: int = 0
     key: str = ""
-    lane: str = ""
     tag: str = ""
     group: str = ""
     verdict: str = ""
@@ -50,11 +49,11 @@ class Recorder:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def note(
-        self, op: str, what: str, job: int = 0, lease: int = 0, key: str = "", lane: str = "", tag: str = "",
-        group: str = "", verdict: str = "",
+        self, op: str, what: str, job: int = 0, lease: int = 0, key: str = "", tag: str = "", group: str = "",
+        verdict: str = "",
     ) -> None:
         """Append one event."""
-        event = Event(boot_time(), self._actor, op, what, job, lease, key, lane, tag, group, verdict)
+        event = Event(boot_time(), self._actor, op, what, job, lease, key, tag, group, verdict)
         os.write(self._file, json.dumps(asdict(event)).encode() + b"\n")
 
     def close(self) -> None:

@@ -6,10 +6,9 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -21,6 +20,7 @@ from tests.chaos import witness
 from tests.chaos.checker import Evidence, check, gather
 from tests.chaos.history import Event, read_histories
 from tests.machine.machine import TYPES
+from workers import boot_time
 
 from .asked import Asked
 from .power import CALLS, FAILED, SYNCS, Call, losses, parsed, trace
@@ -64,7 +64,7 @@ def recovered(folder: Path, journal: str, said: list[Event]) -> Evidence:
     engine, history = open_engine(f"sqlite:///{folder}/queue.db", journal=journal), list(said)
 
     def note(op: str, what: str, job: int = 0, lease: int = 0, key: str = "") -> None:
-        history.append(Event(time.monotonic(), "later", op, what, job, lease, key))
+        history.append(Event(boot_time(), "later", op, what, job, lease, key))
 
     try:
         with engine.connect() as connection:
@@ -73,7 +73,7 @@ def recovered(folder: Path, journal: str, said: list[Event]) -> Evidence:
         found = gather(engine, folder)
     finally:
         engine.dispose()
-    return Evidence(history, found.changes, found.effects, found.rows, found.attempts)
+    return replace(found, history=history)
 
 
 # One call that fails

@@ -27,8 +27,8 @@ def _recorded(handler: Handler) -> Handler:
         run.note("started")
         try:
             answer = handler(ctx)
-        except BaseException:
-            run.note("raised")
+        except BaseException as error:
+            run.note("raised", error)
             raise
         run.note("returned")
         return answer

@@ -82,10 +82,6 @@ class Databases:
         """What the spy saw, to be compared with `statements`."""
         return [next(same) for _, same in groupby(read_seen(place.seen), lambda seen: seen.whole)]
 
-    def problems(self, place: Place) -> list[str]:
-        """Nothing more than the checker finds: who gathers its evidence has either kind of database inspect its files."""
-        return []
-
     def close(self) -> None:
         """Leave nothing behind."""
 

@@ -33,16 +33,16 @@ def planned(ctx: JobContext) -> None:
     """Do the `does` of the job, then at its first attempt `ends` so."""
     run = ctx.job.id, ctx.job.lease
     recorder = _recorder(os.getpid())
-    recorder.note("run", "started", *run, lane=ctx.job.lane or "")
+    recorder.note("run", "started", *run)
     try:
         for what in ctx.job.parameters.get("does", []):
             _DEEDS[what](ctx)
         if ctx.job.lease == 1 and "ends" in ctx.job.parameters:
             raise _ENDS[ctx.job.parameters["ends"]]()
     except BaseException:
-        recorder.note("run", "raised", *run, lane=ctx.job.lane or "")
+        recorder.note("run", "raised", *run)
         raise
-    recorder.note("run", "returned", *run, lane=ctx.job.lane or "")
+    recorder.note("run", "returned", *run)
 
 
 def _effect(ctx: JobContext) -> None:
