@@ -189,6 +189,7 @@ def _locked(path: Path) -> int:
             os.close(descriptor)
             raise
         if _stands_at(descriptor, path / PID_FILE):
+            os.ftruncate(descriptor, 0)  # whoever stands there is dead, and must not be signalled in our place
             return descriptor
         os.close(descriptor)  # who held it removed it meanwhile
 

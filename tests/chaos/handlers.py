@@ -75,7 +75,7 @@ def _live(ctx: JobContext, run: Run) -> None:
     over = boot_time() + given.get("seconds", 0.0)
     mine = signature(ctx.job.lease, run.tag)
     for number in range(given.get("effects", 0)):
-        if number:
+        if number == 1:
             ctx.checkpoint = mine
         with ctx.transaction() as connection:
             write_effect(connection, ctx.job.id, ctx.job.lease, run.tag)

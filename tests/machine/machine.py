@@ -161,7 +161,7 @@ class Machine(RuleBasedStateMachine):
 
         def both(queue: Queue) -> Any:
             done = [(each, Outcome(Kind.COMPLETED)) for each, _ in mine]
-            lost, claimed[:] = queue.settle_and_claim(mine[0][1], done, tag, tuple(TYPES), limit)
+            lost, claimed[:], _ = queue.settle_and_claim(mine[0][1], done, tag, tuple(TYPES), limit)
             return sorted(each.id for each in lost), [(each.id, each.lease) for each in claimed]
 
         lost = [each.id for each, its in mine if not holds(self.seen.rows.get(each.id), each.lease, its)]

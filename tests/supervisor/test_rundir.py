@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from config import Processing, order_processing, processing_ordered
-from supervisor import AlreadyAsked, read_status, restart_request, running_pid
+from supervisor import AlreadyAsked, read_status, restart_request, rundir, running_pid
 from supervisor.rundir import AlreadyRunning, RunDir
 
 
@@ -100,6 +100,17 @@ def test_a_pid_file_left_by_the_dead_holds_nobody_back(tmp_path: Path) -> None:
     assert (tmp_path / "supervisor.pid").read_text().strip()
     assert running_pid(tmp_path) is None
     RunDir(tmp_path).hold()
+
+
+def test_nobody_is_told_the_pid_of_the_dead_while_a_successor_moves_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "supervisor.pid").write_text("4711\n")
+    told: list[int | None] = []
+    monkeypatch.setattr(rundir, "declare_owned", lambda path, pid: told.append(running_pid(path)))
+    directory = RunDir(tmp_path)
+    directory.hold()
+    assert told == [None]
+    assert running_pid(tmp_path) == os.getpid()
+    directory.leave()
 
 
 def test_the_status_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
