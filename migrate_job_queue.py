@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from supervisor.main import refuse_foreign_packages
+from supervisor.main import open_standard_streams, refuse_foreign_packages
 
 
 def main() -> int:
     """Check whose packages these are, then migrate; returns the exit code."""
+    open_standard_streams()
     if refused := refuse_foreign_packages():
         return refused
     from supervisor.commands.migration import main as migrate

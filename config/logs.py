@@ -71,14 +71,17 @@ class StandardError(logging.Handler):
 
     def _sent(self, data: bytes) -> bytes:
         """Send as much as finds room; returns the rest."""
-        with contextlib.suppress(OSError):  # there is none, or nobody to read it any more
+        with contextlib.suppress(OSError):  # nobody reads it any more
             while data and self._has_room():
                 part = data if self._own is not None or self._is_file() else data[: select.PIPE_BUF]
                 data = data[os.write(STANDARD_ERROR if self._own is None else self._own, part) :]
         return data
 
     def _has_room(self) -> bool:
-        self._follow()
+        try:
+            self._follow()
+        except OSError:  # it was closed
+            return False
         if self._is_file():
             return True
         poll = select.poll()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,11 +13,22 @@ BAD_INSTALLATION = 78
 
 def main() -> int:
     """Run the command on the command line and return its exit code; 78 when another package stands in the way of ours."""
+    open_standard_streams()
     if refused := refuse_foreign_packages():
         return refused
     from .commands import run
 
     return run(sys.argv[1:])
+
+
+def open_standard_streams() -> None:
+    """Have a standard stream that the caller closed (`2>&-`) lead nowhere: else the next file opened, a database, would be it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest number that is free, which is this one
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def refuse_foreign_packages() -> int:

@@ -158,6 +158,17 @@ class Place:
         self.started.append(process)
         return process
 
+    def start_closed(self) -> subprocess.Popen[str]:
+        """Start a supervisor with none of the standard streams open."""
+        process = subprocess.Popen(
+            ["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", *self._command(("start",))],
+            cwd=self.folder,
+            env=self._environment({}),
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
     def write(self, text: str, name: str = "jobqueue.yaml") -> Path:
         """Write a file into the folder."""
         (self.folder / name).write_text(text)

@@ -224,3 +224,15 @@ def test_the_api_is_served_on_the_port_of_the_command_line_or_not_at_all(supervi
     process = supervisor.start("--no-api")
     said = eventually(lambda: (said := read_status(run_dir) or {}).get("pid") == process.pid and said, within=60)
     assert said["api"] is None
+
+
+@on_sqlite
+def test_a_supervisor_whose_standard_streams_were_closed_leads_them_nowhere_and_runs_jobs(supervisor: Place) -> None:
+    process = supervisor.start_closed()
+    eventually(lambda: supervisor("status", code=None).code == 0, within=20)
+    job = supervisor("jobs", "enqueue", "count", "--program", 1, "--json").json["id"]
+    eventually(lambda: supervisor("jobs", "show", job, "--json").json["status"] == "completed")
+    tree = [process.pid, *(worker["pid"] for worker in supervisor("status", "--json").json["supervisors"][0]["workers"])]
+    assert {os.readlink(f"/proc/{pid}/fd/{number}") for pid in tree for number in range(3)} == {os.devnull}
+    supervisor("stop")
+    assert process.wait(5) == 0

@@ -198,3 +198,11 @@ def test_a_reader_that_is_gone_costs_nothing_but_the_lines() -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stdout) == (0, b"done\n")
+
+
+def test_a_standard_error_that_was_closed_costs_nothing_but_the_lines() -> None:
+    code = PATIENT.replace("import logging, sys", "import logging, os, sys\nos.close(2)")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, input=b"go on\n", stdout=subprocess.PIPE, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, b"done\n")
