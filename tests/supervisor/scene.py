@@ -13,8 +13,9 @@ from typing import Any
 
 import psutil
 import yaml
+from sqlalchemy import make_url
 
-from backends import DatabaseUnavailable, JobView, NewJob, Queue, Status, open_engine
+from backends import JobView, NewJob, Queue, Status, open_engine
 from supervisor import read_status
 from tests.support import eventually
 
@@ -205,18 +206,36 @@ def signal_all(processes: list[psutil.Process], number: int) -> None:
 
 
 def freeze(scene: Scene) -> list[psutil.Process]:
-    """Stop the whole tree at once, at a moment when none of it holds SQLite's only write lock; returns its processes."""
-    impatient = Queue(open_engine(scene.settings["database_url"], connect_timeout=0.5))
+    """Stop the whole tree at once, at a moment when none of it holds SQLite's only write lock; returns its processes.
+
+    The supervisor comes last, as whoever kills them should: the kernel wakes stopped children whose parent has died.
+    """
     while True:
-        tree = scene.tree()[::-1]
-        signal_all(tree, signal.SIGSTOP)
-        try:
-            impatient.fold_counts()
-        except DatabaseUnavailable:
-            signal_all(tree, signal.SIGCONT)
-        else:
-            impatient.engine.dispose()
+        tree = scene.tree()
+        signal_all(tree[::-1], signal.SIGSTOP)
+        eventually(lambda tree=tree: all(is_stopped(each) for each in tree))  # type: ignore[misc]
+        if not writes(scene, tree):
             return tree
+        signal_all(tree, signal.SIGCONT)
+        eventually(lambda tree=tree: not writes(scene, tree))  # type: ignore[misc]
+
+
+def is_stopped(process: psutil.Process) -> bool:
+    """Whether it stands still, for now or for good."""
+    try:
+        return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def writes(scene: Scene, tree: list[psutil.Process]) -> bool:
+    """Whether one of them holds a lock for which SQLite's other writers wait; never on Postgres."""
+    database = make_url(scene.settings["database_url"]).database
+    ends = (".turnstile", ".turnstile-queue", "-shm")
+    inodes = {os.stat(f"{database}{end}").st_ino for end in ends if Path(f"{database}{end}").exists()}
+    held = (line.split() for line in Path("/proc/locks").read_text().splitlines() if "WRITE" in line and "->" not in line)
+    holders = {int(pid) for *_, pid, file, _, _ in held if int(file.rpartition(":")[2]) in inodes}
+    return not holders.isdisjoint(each.pid for each in tree)
 
 
 def attempts(scene: Scene, job_id: int) -> list[tuple[str, str]]:
