@@ -78,9 +78,7 @@ def _of_role(world: World, role: str) -> list[int]:
 
 def _kill(role: str) -> Callable[[World, Fault], bool]:
     def kill(world: World, fault: Fault) -> bool:
-        pid = _pick(fault, _of_role(world, role))
-        world.told_to_end |= {pid or 0}
-        return _signal(pid, signal.SIGKILL)
+        return _end(world, _pick(fault, _of_role(world, role)), signal.SIGKILL)
 
     return kill
 
@@ -100,14 +98,18 @@ def _stop(role: str) -> Callable[[World, Fault], bool]:
 
 
 def _drain(world: World, fault: Fault) -> bool:
-    pid = _pick(fault, _of_role(world, "supervisor"))
-    world.told_to_end |= {pid or 0}
-    return _signal(pid, signal.SIGTERM)
+    return _end(world, _pick(fault, _of_role(world, "supervisor")), signal.SIGTERM)
 
 
 def _hang_up(world: World, fault: Fault) -> bool:
     running = [scene.status["pid"] for scene in world.scenes if scene.status.get("state") == "running"]
     return _signal(_pick(fault, [pid for pid in _of_role(world, "supervisor") if pid in running]), signal.SIGHUP)
+
+
+def _end(world: World, pid: int | None, number: int) -> bool:
+    if pid is not None:
+        world.told_to_end.add(pid)
+    return _signal(pid, number)
 
 
 def _signal(pid: int | None, number: int) -> bool:

@@ -25,6 +25,9 @@ from .workload import drain
 SLOWER = 10.0
 """How many times as long as before a claim may take while the transaction is open, in its 99th percentile."""
 
+FEWEST = 450.0
+"""Jobs a second that must be done all the time; 500 are added."""
+
 BACK = 2.0
 """How many times as long as before a claim takes, in the median of a second, when the transaction's end has been got over."""
 
@@ -100,6 +103,7 @@ def _speed(turns: list[tuple[float, float, int]], phases: Phases) -> list[str]:
     for name, seconds in phases._asdict().items():
         rate, middle, high = jobs[name] / seconds, median(took[name]), _p99(took[name])
         lines.append(f"{name}: {rate:.0f} jobs/s, a settle-and-claim: median {middle:.2f} ms, p99 {high:.2f} ms")
+    assert all(jobs[name] >= FEWEST * seconds for name, seconds in phases._asdict().items()), lines
     assert _p99(took["held"]) <= SLOWER * _p99(took["before"]), lines
     back = _back_after([turn for turn in turns if phases.of(turn[0]) == "after"], BACK * median(took["before"]))
     assert back <= WITHIN, (back, lines)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from tests.permitted import needs
+
 from .searches import ANY, GUARDS, missing_programs, search
 
-pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}")
+
+@pytest.fixture(autouse=True)
+def programs() -> None:
+    """What searches must be installed."""
+    for program in missing_programs():
+        needs(program)
 
 
 def test_no_order_of_moves_breaks_a_promise_whichever_one_fault_befalls_it() -> None:
