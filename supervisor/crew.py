@@ -11,9 +11,9 @@ from random import Random
 from workers import Activity, Board, Order, Phase, Slot, Wish
 
 from .burials import Burial, bury
-from .children import Child, Nursery
+from .children import Child, Ending, Nursery
 from .events import WorkerLost, WorkerNotStarted, WorkerOverdue, WorkerReady, WorkerStarted, WorkerStopped, tell
-from .limits import GENTLE, NEVER, Ground, Limits, Sight, Verdict, judge
+from .limits import GENTLE, NEVER, Ground, Limits, Sight, Verdict, judge, lease_ran_out
 from .memory import OutOfMemory
 from .restarts import RestartPolicy, recent, spent, start_after
 
@@ -223,16 +223,19 @@ class Crew:
 
     # Bury
 
-    def bury_the_dead(self, now: float, policy: RestartPolicy) -> list[tuple[Child, Burial]]:
+    def bury_the_dead(self, limits: Limits, now: float, policy: RestartPolicy) -> list[tuple[Child, Burial]]:
         """Collect the workers that ended, empty their slots, and say what became of each."""
         return [
-            buried for place, worker in list(self.living) if (buried := self._bury(place, worker, now, policy)) is not None
+            (worker.child, self._bury(place, worker, ending, limits, now, policy))
+            for place, worker in list(self.living)
+            if (ending := self._nursery.reap(worker.child)) is not None
         ]
 
-    def _bury(self, place: Place, worker: Worker, now: float, policy: RestartPolicy) -> tuple[Child, Burial] | None:
-        ending = self._nursery.reap(worker.child)
-        if ending is None:
-            return None
+    def _bury(
+        self, place: Place, worker: Worker, ending: Ending, limits: Limits, now: float, policy: RestartPolicy
+    ) -> Burial:
+        if place.slot.fenced == worker.incarnation and not worker.killed:
+            worker.verdict, worker.killed = lease_ran_out(Sight(place.slot.activity), limits), True
         oom = ending.signal == signal.SIGKILL and not worker.killed and self._out_of_memory.happened()
         verdict = worker.verdict if worker.killed or _is_due(worker) else None
         burial = bury(
@@ -245,7 +248,7 @@ class Crew:
         if not as_told:
             self._count(place, burial, worker, now, policy)
         self._tell(burial, as_told)
-        return worker.child, burial
+        return burial
 
     def _empty(self, place: Place, now: float) -> None:
         place.slot.resume()

@@ -92,9 +92,14 @@ def judge(sight: Sight, limits: Limits, now: float) -> Verdict | None:
     return _fenced(sight, limits, now) or _stopped(sight, limits, now) or _job(sight, now) or _phase(sight, limits, now)
 
 
+def lease_ran_out(sight: Sight, limits: Limits) -> Verdict:
+    """That nobody could renew its lease, and so nobody may let it live."""
+    return _about_job(sight, Ground.LEASE, f"its lease could not be renewed for {limits.lease:g} s")
+
+
 def _fenced(sight: Sight, limits: Limits, now: float) -> Verdict | None:
     if now >= sight.fenced_at:
-        return _about_job(sight, Ground.LEASE, f"its lease could not be renewed for {limits.lease:g} s")
+        return lease_ran_out(sight, limits)
     if _in_handler(sight) and now >= sight.gone_since + limits.heartbeat_interval / 2:
         return _about_job(sight, Ground.LEASE_LOST, "its lease was taken over by somebody else")
     return None

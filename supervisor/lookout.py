@@ -69,11 +69,12 @@ class Lookout:
         """Kill the workers whose lease ran out a while ago, for the supervisor should have; returns whom."""
         late = min(1.0, limits.heartbeat_interval / 2)
         overdue = [
-            (index, activity.pid) for index, slot, activity in self.living() if now >= slot.fenced_at(limits.lease) + late
+            (index, slot, activity) for index, slot, activity in self.living() if now >= slot.fenced_at(limits.lease) + late
         ]
-        for _, pid in overdue:
-            kill_group(pid)
-        return [(self._process_ids[index], pid) for index, pid in overdue]
+        for _, slot, activity in overdue:
+            slot.note_fenced(activity.incarnation)
+            kill_group(activity.pid)
+        return [(self._process_ids[index], activity.pid) for index, _, activity in overdue]
 
     def kill_all(self) -> int:
         """Kill every worker's process group, of the dead ones too; returns how many workers there were.

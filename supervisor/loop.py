@@ -168,7 +168,7 @@ class Supervisor:
     def bury_the_dead(self) -> None:
         """Collect who ended, have the database learn of it, and give up on a crash loop."""
         now = boot_time()
-        for _, burial in self._crew.bury_the_dead(now, self._restarts):
+        for _, burial in self._crew.bury_the_dead(self._limits, now, self._restarts):
             self._liaison.announce(burial.death)
         self._liaison.bury()
         self._liaison.speak(now)

@@ -172,6 +172,7 @@ _CLAIMS = "16sBd" * MOST_CLAIMS
 _RENEWALS = "16sdB" * MOST_CLAIMS
 _WISH = "BqqB"
 _CANCEL = "qqd"
+_FENCED = "I"
 _PULSE = "dQ"
 _NOTHING = Activity(0, 0, Phase.EMPTY, 0.0, 0, 0, 0.0, 0)
 
@@ -179,18 +180,18 @@ _NOTHING = Activity(0, 0, Phase.EMPTY, 0.0, 0, 0, 0.0, 0)
 class Slot:
     """One worker's place on the board; outlives any one worker."""
 
-    SIZE = sum(Record.size(layout) for layout in (_ACTIVITY, _CLAIMS, _RENEWALS, _WISH, _CANCEL))
+    SIZE = sum(Record.size(layout) for layout in (_ACTIVITY, _CLAIMS, _RENEWALS, _WISH, _CANCEL, _FENCED))
 
     def __init__(self, memory: memoryview) -> None:
         records = []
-        for layout in (_ACTIVITY, _CLAIMS, _RENEWALS, _WISH, _CANCEL):
+        for layout in (_ACTIVITY, _CLAIMS, _RENEWALS, _WISH, _CANCEL, _FENCED):
             records.append(Record(memory, layout))
             memory = memory[Record.size(layout) :]
-        self._activity, self._claims, self._renewals, self._wish, self._cancel = records
+        self._activity, self._claims, self._renewals, self._wish, self._cancel, self._fenced = records
 
     def resume(self) -> None:
         """Go on counting where former writers of this slot's records stopped."""
-        for record in (self._activity, self._claims, self._renewals, self._wish, self._cancel):
+        for record in (self._activity, self._claims, self._renewals, self._wish, self._cancel, self._fenced):
             record.resume()
 
     @property
@@ -246,6 +247,16 @@ class Slot:
     def ask_to_cancel(self, cancel: Cancel) -> None:
         """Pass on that a running job was asked to end (maintenance only)."""
         self._cancel.write(*cancel)
+
+    @property
+    def fenced(self) -> int:
+        """The incarnation that maintenance killed, or tried to, because its lease ran out; 0 for none."""
+        values = self._fenced.read()
+        return int(values[0]) if values else 0
+
+    def note_fenced(self, incarnation: int) -> None:
+        """Say that this incarnation is about to be killed because its lease ran out (maintenance only)."""
+        self._fenced.write(incarnation)
 
     def fenced_at(self, lease_seconds: float) -> float:
         """When the oldest claim held here runs out: `lease_seconds` after it was last known good; infinity for none."""

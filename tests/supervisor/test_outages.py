@@ -137,7 +137,7 @@ def test_a_worker_whose_lease_ran_out_is_ended_by_maintenance_when_the_superviso
     scene.queue.engine.dispose()
     job = scene.becomes(job_id, Status.COMPLETED)
     assert scene.events("worker.fenced")
-    assert job.status == Status.COMPLETED
+    assert (job.retry_count, job.interruptions) == (0, 1), "its job is charged for it"
 
 
 def test_a_worker_that_cannot_renew_is_gone_before_another_may_start(stage: Stage, database: tuple[str, Outage]) -> None:
