@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from supervisor.main import open_standard_streams, refuse_foreign_packages
+from supervisor.main import prepare
 
 
 def main() -> int:
     """Check whose packages these are, then migrate; returns the exit code."""
-    open_standard_streams()
-    if refused := refuse_foreign_packages():
+    if refused := prepare():
         return refused
     from supervisor.commands.migration import main as migrate
 

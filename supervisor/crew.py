@@ -186,8 +186,7 @@ class Crew:
         )
 
     def _act_on(self, place: Place, worker: Worker, verdict: Verdict, limits: Limits, now: float) -> None:
-        if worker.verdict is None or worker.verdict.ground is Ground.DRAIN:
-            worker.verdict = verdict
+        _blame(worker, verdict)
         job = verdict.job_id or None, verdict.lease or None
         tell(WorkerOverdue(place.process_id, worker.child.pid, str(verdict.ground), verdict.reason, *job))
         if verdict.ground not in GENTLE:
@@ -234,8 +233,9 @@ class Crew:
     def _bury(
         self, place: Place, worker: Worker, ending: Ending, limits: Limits, now: float, policy: RestartPolicy
     ) -> Burial:
-        if place.slot.fenced == worker.incarnation and not worker.killed:
-            worker.verdict, worker.killed = lease_ran_out(Sight(place.slot.activity), limits), True
+        if place.slot.lapsed == worker.incarnation and not worker.killed:
+            _blame(worker, lease_ran_out(Sight(place.slot.activity), limits))
+            worker.killed = True
         oom = ending.signal == signal.SIGKILL and not worker.killed and self._out_of_memory.happened()
         verdict = worker.verdict if worker.killed or _is_due(worker) else None
         burial = bury(
@@ -279,6 +279,12 @@ class Crew:
 def _outweighs(verdict: Verdict, former: Verdict | None) -> bool:
     """A job's own deadline or cancel comes before a drain; what needs a kill comes before everything."""
     return former is None or former.ground is Ground.DRAIN or verdict.ground not in GENTLE
+
+
+def _blame(worker: Worker, verdict: Verdict) -> None:
+    """What a worker was first found overdue for is what it dies of; only a mere request to leave gives way."""
+    if worker.verdict is None or worker.verdict.ground is Ground.DRAIN:
+        worker.verdict = verdict
 
 
 def _is_due(worker: Worker) -> bool:

@@ -72,7 +72,7 @@ class Lookout:
             (index, slot, activity) for index, slot, activity in self.living() if now >= slot.fenced_at(limits.lease) + late
         ]
         for _, slot, activity in overdue:
-            slot.note_fenced(activity.incarnation)
+            slot.note_lapsed(activity.incarnation)
             kill_group(activity.pid)
         return [(self._process_ids[index], activity.pid) for index, _, activity in overdue]
 

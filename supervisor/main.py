@@ -13,15 +13,20 @@ BAD_INSTALLATION = 78
 
 def main() -> int:
     """Run the command on the command line and return its exit code; 78 when another package stands in the way of ours."""
-    open_standard_streams()
-    if refused := refuse_foreign_packages():
+    if refused := prepare():
         return refused
     from .commands import run
 
     return run(sys.argv[1:])
 
 
-def open_standard_streams() -> None:
+def prepare() -> int:
+    """What each program does before it imports anything of ours; returns 78 when that would be another package, else 0."""
+    _open_standard_streams()
+    return _refuse_foreign_packages()
+
+
+def _open_standard_streams() -> None:
     """Have a standard stream that the caller closed (`2>&-`) lead nowhere: else the next file opened, a database, would be it."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -31,8 +36,7 @@ def open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
-def refuse_foreign_packages() -> int:
-    """Say which packages stand in the way of ours; returns 78 when there is one, else 0."""
+def _refuse_foreign_packages() -> int:
     shadows = foreign_packages()
     for name, place in shadows:
         print(f"error[FOREIGN-PACKAGE] the package {name!r} is {place}, not this project's", file=sys.stderr)

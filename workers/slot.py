@@ -172,7 +172,7 @@ _CLAIMS = "16sBd" * MOST_CLAIMS
 _RENEWALS = "16sdB" * MOST_CLAIMS
 _WISH = "BqqB"
 _CANCEL = "qqd"
-_FENCED = "I"
+_LAPSED = "I"
 _PULSE = "dQ"
 _NOTHING = Activity(0, 0, Phase.EMPTY, 0.0, 0, 0, 0.0, 0)
 
@@ -180,18 +180,19 @@ _NOTHING = Activity(0, 0, Phase.EMPTY, 0.0, 0, 0, 0.0, 0)
 class Slot:
     """One worker's place on the board; outlives any one worker."""
 
-    SIZE = sum(Record.size(layout) for layout in (_ACTIVITY, _CLAIMS, _RENEWALS, _WISH, _CANCEL, _FENCED))
+    _LAYOUTS = _ACTIVITY, _CLAIMS, _RENEWALS, _WISH, _CANCEL, _LAPSED
+    SIZE = sum(map(Record.size, _LAYOUTS))
 
     def __init__(self, memory: memoryview) -> None:
-        records = []
-        for layout in (_ACTIVITY, _CLAIMS, _RENEWALS, _WISH, _CANCEL, _FENCED):
-            records.append(Record(memory, layout))
+        self._records = []
+        for layout in self._LAYOUTS:
+            self._records.append(Record(memory, layout))
             memory = memory[Record.size(layout) :]
-        self._activity, self._claims, self._renewals, self._wish, self._cancel, self._fenced = records
+        self._activity, self._claims, self._renewals, self._wish, self._cancel, self._lapsed = self._records
 
     def resume(self) -> None:
         """Go on counting where former writers of this slot's records stopped."""
-        for record in (self._activity, self._claims, self._renewals, self._wish, self._cancel, self._fenced):
+        for record in self._records:
             record.resume()
 
     @property
@@ -249,14 +250,14 @@ class Slot:
         self._cancel.write(*cancel)
 
     @property
-    def fenced(self) -> int:
+    def lapsed(self) -> int:
         """The incarnation that maintenance killed, or tried to, because its lease ran out; 0 for none."""
-        values = self._fenced.read()
+        values = self._lapsed.read()
         return int(values[0]) if values else 0
 
-    def note_fenced(self, incarnation: int) -> None:
+    def note_lapsed(self, incarnation: int) -> None:
         """Say that this incarnation is about to be killed because its lease ran out (maintenance only)."""
-        self._fenced.write(incarnation)
+        self._lapsed.write(incarnation)
 
     def fenced_at(self, lease_seconds: float) -> float:
         """When the oldest claim held here runs out: `lease_seconds` after it was last known good; infinity for none."""

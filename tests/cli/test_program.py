@@ -51,6 +51,27 @@ def test_help_imports_nothing_that_takes_long(arguments: list[str], tmp_path: Pa
     assert imported_by(arguments, tmp_path) & HEAVY <= {"pydantic"}
 
 
+STREAMS = """
+import os, sys
+from supervisor.main import prepare
+assert prepare() == 0
+print("said", file=sys.stdout), print("told", file=sys.stderr), sys.stdin.read()
+places = [os.readlink(f"/proc/self/fd/{number}") for number in range(3)]
+sys.exit(sum(2**number for number, place in enumerate(places) if place == os.devnull and os.get_inheritable(number)))
+"""
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "01", "02", "12", "012"])
+def test_each_standard_stream_that_was_closed_leads_nowhere_and_the_others_where_they_did(closed: str) -> None:
+    closing = " ".join(f"{number}>&-" for number in closed)
+    done = subprocess.run(
+        ["bash", "-c", f'exec "$@" {closing}', "bash", sys.executable, "-c", STREAMS], cwd=REPOSITORY, check=False,
+        input=b"", capture_output=True,
+    )
+    assert done.returncode == sum(2 ** int(number) for number in closed), done.stderr
+    assert (done.stdout, done.stderr) == (b"" if "1" in closed else b"said\n", b"" if "2" in closed else b"told\n")
+
+
 def test_help_names_every_command(place: Place) -> None:
     said = place("--help").out
     for command in (

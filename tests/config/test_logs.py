@@ -200,9 +200,12 @@ def test_a_reader_that_is_gone_costs_nothing_but_the_lines() -> None:
     assert (done.returncode, done.stdout) == (0, b"done\n")
 
 
-def test_a_standard_error_that_was_closed_costs_nothing_but_the_lines() -> None:
-    code = PATIENT.replace("import logging, sys", "import logging, os, sys\nos.close(2)")
+@pytest.mark.parametrize("line", ['set_up_logs("INFO"', 'log.info("after")'], ids=["before all lines", "before the last"])
+def test_a_standard_error_that_was_closed_costs_nothing_but_the_lines(line: str) -> None:
+    assert line in PATIENT
+    code = "import os\n" + PATIENT.replace(line, f"os.close(2)\n{line}")
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, input=b"go on\n", stdout=subprocess.PIPE, timeout=30, check=False
+        [sys.executable, "-c", code], cwd=ROOT, input=b"go on\n", capture_output=True, timeout=30, check=False
     )
     assert (done.returncode, done.stdout) == (0, b"done\n")
+    assert (b"line 0" in done.stderr, b"after" in done.stderr) == ("after" in line, False)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
-import textwrap
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -18,29 +13,7 @@ import pytest
 from supervisor.children import Child
 from tests.support import comes_true, eventually
 
-ROOT = Path(__file__).parents[2]
-
-BEFORE = """
-import json, os, select, signal, sys, time
-from supervisor.children import Nursery
-from workers import boot_time
-nursery = Nursery()
-def ended(child):
-    while (ending := nursery.reap(child)) is None:
-        select.select([child.pidfd], [], [], 5)
-    return list(ending)
-"""
-
-
-def in_a_fresh_process(body: str) -> Any:
-    """Run the code; it prints one line of JSON, which is returned."""
-    code = BEFORE + textwrap.dedent(body)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False, cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+from .fresh import in_a_fresh_process
 
 
 def test_the_answer_of_a_child_is_its_exit_code() -> None:

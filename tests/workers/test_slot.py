@@ -30,6 +30,7 @@ def test_nothing_written_reads_as_nothing() -> None:
     assert (slot.claims, slot.renewals) == ([], {})
     assert slot.wish == Wish(Order.WORK, 0, 0, Cause.NONE)
     assert slot.cancel == Cancel(0, 0, 0.0)
+    assert slot.lapsed == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.floats(allow_nan=False)), min_size=1, max_size=20))
@@ -98,11 +99,13 @@ def test_a_slot_keeps_what_each_side_writes() -> None:
     slot.renew([Renewal(ONE.nonce, 20.5, 1)])
     slot.want(Wish(Order.DRAIN, 2**50, 2**40, Cause.DEADLINE))
     slot.ask_to_cancel(Cancel(2**40, 2**50, 7.5))
+    slot.note_lapsed(2**31)
     assert slot.activity == BUSY
     assert slot.claims == [ONE]
     assert slot.renewals == {ONE.nonce: Renewal(ONE.nonce, 20.5, 1)}
     assert slot.wish == Wish(Order.DRAIN, 2**50, 2**40, Cause.DEADLINE)
     assert slot.cancel == Cancel(2**40, 2**50, 7.5)
+    assert slot.lapsed == 2**31
 
 
 def test_slots_do_not_overlap() -> None:
@@ -110,10 +113,12 @@ def test_slots_do_not_overlap() -> None:
     for number, slot in enumerate(board.slots):
         slot.act(BUSY._replace(pid=number + 1))
         slot.book([ONE._replace(sent_at=float(number))] * MOST_CLAIMS)
+        slot.note_lapsed(number)
         board.beat("main", number)
         board.beat("renewal", 10 * number)
     assert [slot.activity.pid for slot in board.slots] == [1, 2, 3]
     assert [slot.claims[-1].sent_at for slot in board.slots] == [0.0, 1.0, 2.0]
+    assert [slot.lapsed for slot in board.slots] == [0, 1, 2]
     assert (board.pulse("main").tick, board.pulse("renewal").tick) == (2, 20)
 
 
