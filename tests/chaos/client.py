@@ -147,5 +147,11 @@ class Client:
             self._recorder.note(op, "ok" if str(answer) in ("cancelled", "asked", "retried") else "failed", job_id)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Be the client that the command line describes."""
     Client(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -19,8 +17,9 @@ from sqlalchemy.exc import DBAPIError
 
 from backends import DatabaseUnavailable, open_engine, upgrade
 from tests.postgres import PrivatePostgres
-from tests.supervisor.scene import ROOT, Scene, signal_all
+from tests.supervisor.scene import ROOT, Process, Scene, signal_all
 from tests.support import eventually
+from tests.warm import warm
 from workers import boot_time
 
 from . import witness
@@ -132,7 +131,7 @@ class World:
         witness.install(self.engine)
         self.queue = Operator(self.engine, self.histories)
         self.scenes = [self._scene(name, workers) for name in ("one", "two", "three")[:supervisors]]
-        self._clients: list[tuple[Path, subprocess.Popen[bytes]]] = []
+        self._clients: list[tuple[Path, Process]] = []
         self.drained_in = 0.0
         self.told_to_end: set[int] = set()
         """Pids of those who were killed or asked to end."""
@@ -153,13 +152,10 @@ class World:
         """Start a client; one that was killed is followed by a new one of the same name."""
         asked = [self.database.url, str(self.histories), name, str(self._random.random())]
         how = [self.database.pooler, str(self._most_pending)]
-        command = [sys.executable, "-m", "tests.chaos.client", *asked, *how]
         log = self.folder / f"client-{name}.log"
-        with log.open("ab") as lines:
-            client = subprocess.Popen(
-                command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
-                stdin=subprocess.DEVNULL, stdout=lines, stderr=lines,
-            )
+        with log.open("ab") as lines, open(os.devnull) as nothing:
+            streams = nothing.fileno(), lines.fileno(), lines.fileno()
+            client = warm().start("tests.chaos.client", [*asked, *how], ROOT, os.environ, streams)
         self._clients.append((log, client))
 
     def mend(self) -> None:
@@ -170,7 +166,7 @@ class World:
                 self._judge_the_end_of(scene.process, f"supervisor {scene.folder.name}", scene.log, NOT_STARTED)
                 scene.launch()
 
-    def _judge_the_end_of(self, process: subprocess.Popen[bytes] | None, name: str, log: Path, allowed: int = 0) -> None:
+    def _judge_the_end_of(self, process: Process | None, name: str, log: Path, allowed: int = 0) -> None:
         if process is None or process.pid in self.told_to_end or process.returncode == allowed:
             return
         last = log.read_text().splitlines()[-1:]

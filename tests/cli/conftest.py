@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from supervisor import read_status
-from tests.cli.warm import REPOSITORY, Warm
 from tests.support import eventually
+from tests.warm import REPOSITORY, warm
 
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
 """For what does not depend on the database."""
@@ -91,7 +91,6 @@ class Place:
     """A folder with a jobqueue.yaml in it, in which the program is run."""
 
     folder: Path
-    warm: Warm
     database_url: str = ""
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -99,7 +98,7 @@ class Place:
         """Run one command to its end; `code` is the exit code that is expected, None for any."""
         with open(os.devnull) as nothing, tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             streams = nothing.fileno(), out.fileno(), err.fileno()
-            answer = self.warm.run([*map(str, arguments)], self.folder, self._environment(variables), streams)
+            answer = self._run(arguments, self._environment(variables), streams)
             out.seek(0)
             err.seek(0)
             return _as_expected(Ran(answer, out.read(), err.read()), code)
@@ -138,7 +137,7 @@ class Place:
         written: list[bytes] = []
         reader = threading.Thread(target=lambda: written.extend(iter(lambda: _read(terminal), b"")))
         reader.start()
-        code = self.warm.run([*map(str, arguments)], self.folder, variables, (end, end, end))
+        code = self._run(arguments, variables, (end, end, end))
         os.close(end)
         reader.join(10)
         os.close(terminal)
@@ -184,6 +183,9 @@ class Place:
                 process.kill()
                 process.wait()
 
+    def _run(self, arguments: tuple[object, ...], variables: dict[str, str], streams: tuple[int, int, int]) -> int:
+        return warm().start("supervisor.main", [*map(str, arguments)], self.folder, variables, streams).wait(90)
+
     def _command(self, arguments: tuple[object, ...]) -> list[str]:
         return [sys.executable, "-m", "supervisor.main", *map(str, arguments)]
 
@@ -216,24 +218,16 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
-    """One for each process of the run."""
-    warm = Warm()
-    yield warm
-    warm.close()
-
-
 @pytest.fixture
-def place(tmp_path: Path, warm: Warm) -> Place:
+def place(tmp_path: Path) -> Place:
     """An empty folder to run the program in; for what needs no database."""
-    return Place(tmp_path, warm)
+    return Place(tmp_path)
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path, warm: Warm, database_url: str) -> Iterator[Place]:
+def supervisor(tmp_path: Path, database_url: str) -> Iterator[Place]:
     """A folder with a configuration, handlers and a database of the current schema; once for each kind of database."""
-    place = Place(tmp_path, warm, database_url)
+    place = Place(tmp_path, database_url)
     place.write(CONFIGURATION.format(database_url=database_url))
     place.write(HANDLERS, "cli_handlers.py")
     yield place
@@ -247,9 +241,9 @@ def running(supervisor: Place) -> Place:
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Iterator[Place]:
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The supervisor behind `bystander`; one for each module and process of the run."""
-    place = Place(tmp_path_factory.mktemp("lasting"), warm)
+    place = Place(tmp_path_factory.mktemp("lasting"))
     place.database_url = f"sqlite:///{place.folder}/queue.db"
     _restore(place)
     yield _started(place)

@@ -18,8 +18,11 @@ from sqlalchemy import make_url
 from backends import JobView, NewJob, Queue, Status, open_engine
 from supervisor import read_status
 from tests.support import eventually
+from tests.warm import Started, warm
 
 ROOT = Path(__file__).parents[2]
+
+Process = subprocess.Popen[bytes] | Started
 
 TIMINGS = {
     "heartbeat_interval": 0.3,
@@ -45,7 +48,7 @@ class Scene:
         self.until, self.notes = self.folder / "until", self.folder / "notes"
         self.queue = Queue(open_engine(database_url))
         self.log = self.folder / "log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
         types = {each: {"handler": f"tests.supervisor.handlers:{each}"} for each in HANDLERS}
         process_ids = [f"{name}-{number}" for number in range(1, workers + 1)]
         self.settings: dict[str, Any] = {
@@ -67,17 +70,24 @@ class Scene:
 
     # Running it
 
-    def launch(self, *prefix: str, output: int | None = None) -> subprocess.Popen[bytes]:
-        """Start the supervisor and do not wait for anything. What it writes goes to `self.log`, or into that descriptor."""
+    def launch(self, *prefix: str, output: int | None = None) -> Process:
+        """Start the supervisor and do not wait for anything. What it writes goes to `self.log`, or into that descriptor.
+
+        A `prefix` is a command that starts it, as a new interpreter.
+        """
         self.write_config()
-        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-        with self.log.open("ab") as log:
-            out = log if output is None else output
-            self.process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "tests.supervisor.run_one", str(self.config)], cwd=ROOT, stderr=out,
-                stdout=out, stdin=subprocess.DEVNULL, start_new_session=True,
-                env=buffered | {"PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}"},
-            )
+        variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        variables["PYTHONPATH"] = f"{ROOT}{os.pathsep}{self.folder}"
+        program, arguments = "tests.supervisor.run_one", [str(self.config)]
+        with self.log.open("ab") as log, open(os.devnull) as nothing:
+            out = log.fileno() if output is None else output
+            if prefix:
+                self.process = subprocess.Popen(
+                    [*prefix, sys.executable, "-m", program, *arguments], cwd=ROOT, stderr=out, stdout=out,
+                    stdin=nothing, start_new_session=True, env=variables,
+                )
+            else:
+                self.process = warm().start(program, arguments, ROOT, variables, (nothing.fileno(), out, out))
         return self.process
 
     def start(self, output: int | None = None) -> Scene:
@@ -122,8 +132,11 @@ class Scene:
         """The supervisor and all its living descendants, the supervisor last."""
         if self.process is None or self.process.poll() is not None:
             return []
-        own = psutil.Process(self.process.pid)
-        return [*own.children(recursive=True), own]
+        try:
+            own = psutil.Process(self.process.pid)
+            return [*own.children(recursive=True), own]
+        except psutil.NoSuchProcess:  # it ended meanwhile
+            return []
 
     # Looking at it
 
