@@ -16,7 +16,7 @@ import pytest
 from backends import Status, open_engine, upgrade
 from tests.postgres import PrivatePostgres
 from tests.supervisor.scene import attempts, freeze, is_gone, signal_all
-from tests.support import eventually
+from tests.support import comes_true, eventually
 from workers import boot_time
 
 from .preloaded import Clock, with_environment
@@ -166,7 +166,11 @@ def _minutes_ahead(scene: WatchedScene, job_id: int) -> int:
 
 @ON_ONE_DATABASE
 def test_c3_a_host_suspended_for_twice_the_lock_timeout_goes_on_with_the_same_workers(watch: Watch) -> None:
-    """On one database: what a server sees of suspended clients, silence, it sees in S1 too, and its own suspension is D3."""
+    """On one database: what a server sees of suspended clients, silence, it sees in S1 too, and its own suspension is D3.
+
+    Nobody took the job meanwhile. Who of the resumed comes first, maintenance with a renewal or the supervisor that fences,
+    decides whether its attempt goes on or is interrupted and the job runs again.
+    """
     scene = watch.scene(poll_interval=5).start()  # so that the idle one is not in the midst of a claim
     [job_id] = scene.enqueue("lives_until_file_once")
     busy = scene.runner_of(job_id)
@@ -176,15 +180,20 @@ def test_c3_a_host_suspended_for_twice_the_lock_timeout_goes_on_with_the_same_wo
     frozen = freeze(scene)
     lasts(2 * 3)
     signal_all(frozen, signal.SIGCONT)
-    thawed_at = time.monotonic()
-    scene.runner_of(job_id, lease=2, within=15)
-    assert time.monotonic() - thawed_at < TAKEN_BACK
-    assert is_gone(busy)
+    thawed_at = datetime.now(UTC)
+    ran_again = comes_true(lambda: [job_id] == [job for _, lease, job in scene.starts() if lease == 2], within=TAKEN_BACK)
+    if not ran_again:
+        renewed_at = scene.job(job_id).locked_at
+        assert renewed_at is not None
+        assert renewed_at > thawed_at
+        assert not is_gone(busy)
+        scene.until.touch()
+    assert is_gone(busy) == ran_again
     job = scene.becomes(job_id, Status.COMPLETED)
-    assert (job.retry_count, job.interruptions) == (0, 1)
-    assert [outcome for outcome, _ in attempts(scene, job_id)] == ["interrupted"]
-    eventually(lambda: is_whole_without(scene, busy))
+    assert (job.retry_count, job.interruptions) == (0, int(ran_again))
+    assert [outcome for outcome, _ in attempts(scene, job_id)] == ["interrupted"] * ran_again
+    eventually(lambda: is_whole_without(scene, busy if ran_again else 0))
     assert idle in scene.worker_pids
-    assert [each["pid"] for each in scene.events("worker.lost")] == [busy]
+    assert [each["pid"] for each in scene.events("worker.lost")] == [busy] * ran_again
     assert scene.stop() == 0
     assert watch.violations() == []
