@@ -165,6 +165,7 @@ def _be_the_program(order: Mapping[str, Any], streams: Sequence[int]) -> None:
         time.tzset()
         sys.path += filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
         sys.argv = [order["program"], *order["arguments"]]
+        sys.orig_argv = [sys.executable, "-m", *sys.argv]
         code = importlib.import_module(order["program"]).main()
     except SystemExit as end:
         code = end.code

@@ -13,6 +13,7 @@ import pytest
 
 from backends import Queue, Status, open_engine, upgrade
 from tests.chaos.checker import check
+from tests.chaos.history import read_histories
 from tests.chaos.world import World
 from tests.postgres import PrivatePostgres
 from tests.supervisor.scene import Scene, attempts
@@ -72,7 +73,8 @@ def test_a_network_that_goes_black_inside_a_fenced_transaction_spends_no_retry(w
     proxy, client = server_of(world).proxy, Client(world)
     job_id = client.add(effects=20_000)
     becomes(world, job_id, Status.RUNNING)
-    eventually(lambda: last_signs(world, [job_id]))
+    signs = [job_id, "alive"]  # the second transaction's: its checkpoint, which it writes outside of any, is behind it then
+    eventually(lambda: [[each.job, each.what] for each in read_histories(world.histories)].count(signs) >= 2)
     proxy.hold_requests = proxy.hold_answers = True
     overdue = scene.seen("worker.overdue", job_id=job_id)
     proxy.heal()
