@@ -12,9 +12,9 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.engine import Connection
 
 from .counters import WAITING, Moves, note_wait, tally
-from .dialects import AnyRow, insert_for
+from .dialects import AnyRow, insert_for, one_writer
 from .lanes import elect, lock
-from .statements import IS_PENDING, later, waits_for
+from .statements import IS_PENDING, boot_parameters, later, waits_for
 from .tables import indexing_jobs, job_types, now, supervisors
 
 job = indexing_jobs.c
@@ -154,7 +154,13 @@ def _view(row: AnyRow) -> SupervisorView:
     return SupervisorView(row.id, row.host, row.pid, row.started_at, row.seen_at, age, types, status, lock_timeout)
 
 
-def longest_lock_timeout(connection: Connection, own: float) -> float:
+def end_of_leases(connection: Connection, lock_timeout: float) -> dict[str, Any]:
+    """The parameters of `statements.expired`, for whose supervisor has this `lock_timeout` and who heeds all that are alive."""
+    longest = _longest_lock_timeout(connection, lock_timeout)
+    return {"lock_timeout": longest, **boot_parameters(one_writer(connection))}
+
+
+def _longest_lock_timeout(connection: Connection, own: float) -> float:
     """The longest `lock_timeout` in seconds of the supervisors that are alive by their own, or `own`, if that is longer.
 
     A lease that one of them renews may be as old as that, and its worker is stopped by then and not earlier.

@@ -10,6 +10,9 @@ from typing import NamedTuple
 from sqlalchemy import func, select, text
 from sqlalchemy.engine import Connection
 
+from .dialects import one_writer
+from .fleet import end_of_leases
+from .statements import expired
 from .tables import indexing_jobs, now
 
 job = indexing_jobs.c
@@ -18,11 +21,10 @@ SQLITE_SETTINGS = ("journal_mode", "synchronous")
 
 
 class Stale(NamedTuple):
-    """A running job that nobody has renewed: its id, who holds it, and since when."""
+    """A running job that nobody renews: its id, and who holds it."""
 
     job_id: int
-    locked_by: str
-    locked_at: datetime
+    locked_by: str | None
 
 
 def database_clock(connection: Connection) -> datetime:
@@ -83,12 +85,10 @@ def oldest_transaction(connection: Connection) -> Transaction | None:
 
 
 def stale_leases(connection: Connection, lock_timeout: float, limit: int = 100) -> list[Stale]:
-    """Running jobs whose lease is older than `lock_timeout` seconds, by the database's clock."""
-    running = select(job.id, job.locked_by, job.locked_at).where(job.status == "running").order_by(job.id).limit(10_000)
-    clock = database_clock(connection)
-    rows = connection.execute(running).all()
-    stale = [row for row in rows if row.locked_at is None or (clock - row.locked_at).total_seconds() > lock_timeout]
-    return [Stale(row.id, row.locked_by, row.locked_at) for row in stale[:limit]]
+    """Running jobs that maintenance takes back, if there is one with this `lock_timeout` in seconds; at most so many."""
+    stale = select(job.id, job.locked_by).where(expired(one_writer(connection))).order_by(job.id).limit(limit)
+    rows = connection.execute(stale, end_of_leases(connection, lock_timeout)).all()
+    return [Stale._make(row) for row in rows]
 
 
 def waiting_without_handler(connection: Connection) -> Mapping[str, int]:

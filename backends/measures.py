@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import CTE, String, cast, func, literal, select, true
 from sqlalchemy.engine import Connection
 
 from .counters import totals
 from .dialects import one_writer
-from .fleet import SupervisorView, living
+from .fleet import SupervisorView, end_of_leases, living
 from .inspection import oldest_transaction
 from .job import FINAL
 from .sqlite import log_size
@@ -46,7 +45,7 @@ class Measures:
     log_bytes: int | None = None
 
 
-def measure(connection: Connection, lock_timeout: float, heard_within: float, boot: Mapping[str, Any]) -> Measures:
+def measure(connection: Connection, lock_timeout: float, heard_within: float) -> Measures:
     """Take the measures. `lock_timeout` tells which leases are dead, `heard_within` which supervisors are shown, in seconds."""
     counted = totals(connection, lambda column: true())
     return Measures(
@@ -54,7 +53,7 @@ def measure(connection: Connection, lock_timeout: float, heard_within: float, bo
         enqueued=counted.get("created", 0) + counted.get("removed", 0),
         discarded=counted.get("discarded", 0),
         oldest_queued=_oldest_queued(connection),
-        stalled=_stalled(connection, lock_timeout, boot),
+        stalled=_stalled(connection, lock_timeout),
         supervisors=living(connection, heard_within),
         sums=recorded(connection),
         oldest_transaction=_oldest_transaction(connection),
@@ -120,7 +119,7 @@ def _readable(text: str | None) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _stalled(connection: Connection, lock_timeout: float, boot: Mapping[str, Any]) -> int:
+def _stalled(connection: Connection, lock_timeout: float) -> int:
     """Running jobs that nobody renews any more and nobody has taken back yet."""
     stalled = select(func.count()).select_from(indexing_jobs).where(expired(one_writer(connection)))
-    return int(connection.execute(stalled, {"lock_timeout": lock_timeout, **boot}).scalar_one())
+    return int(connection.execute(stalled, end_of_leases(connection, lock_timeout)).scalar_one())

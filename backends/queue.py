@@ -35,7 +35,6 @@ from .pruning import Pruned, Walk, prune
 from .reading import ATTEMPTS_SHOWN, Counts
 from .scope import EVERYTHING, Scope
 from .secrets import sweep_secrets
-from .sqlite import boot_clock
 from .statistics import Sum, record
 from .tables import indexing_jobs
 from .views import AttemptView, JobView
@@ -230,7 +229,7 @@ class Queue:
             "done_tag": done_tag,
             "tag": tag,
             "job_types": statements.listed(job_types, self._one_writer),
-            **self._boot(),
+            **statements.boot_parameters(self._one_writer),
         }
 
     @contextmanager
@@ -263,7 +262,7 @@ class Queue:
         """Renew the leases of everything running under these tags; rows that others hold locked are left out."""
         if not tags:
             return []
-        parameters = {"tags": statements.listed(tags, self._one_writer), **self._boot()}
+        parameters = {"tags": statements.listed(tags, self._one_writer), **statements.boot_parameters(self._one_writer)}
         with as_unavailable(), self._in_one_trip() as connection:
             rows = connection.execute(_RENEW, parameters).all()
         return [Renewed(row.locked_by, row.id, row.lease, bool(row.cancel_requested)) for row in rows]
@@ -320,9 +319,9 @@ class Queue:
         return self._write(lambda connection: self._take_back_dead(connection, statement, lock_timeout))
 
     def _take_back_dead(self, connection: Connection, statement: Any, lock_timeout: float) -> list[Settled]:
-        longest = fleet.longest_lock_timeout(connection, lock_timeout)
-        reason = f"lease not renewed for {longest:g} s: its host or supervisor is gone"
-        rows = connection.execute(statement, {"lock_timeout": longest, **self._boot()}).all()
+        end_of_leases = fleet.end_of_leases(connection, lock_timeout)
+        reason = f"lease not renewed for {end_of_leases['lock_timeout']:g} s: its host or supervisor is gone"
+        rows = connection.execute(statement, end_of_leases).all()
         return self._end(connection, rows, lambda row: Outcome(Kind.INTERRUPTED, reason))
 
     def _end_of_tags(self, tags: Sequence[str], outcome_of: Callable[[Any], Outcome]) -> list[Settled]:
@@ -431,7 +430,7 @@ class Queue:
 
     def measures(self, lock_timeout: float, heard_within: float = 600.0) -> Measures:
         """The state of the whole installation; supervisors not heard of within `heard_within` seconds are left out."""
-        return self.read(lambda connection: measure(connection, lock_timeout, heard_within, self._boot()))
+        return self.read(lambda connection: measure(connection, lock_timeout, heard_within))
 
     # Reading
 
@@ -490,12 +489,6 @@ class Queue:
         return self.read(work) if connection is None else work(connection)
 
     # How it speaks to the database
-
-    def _boot(self) -> dict[str, Any]:
-        if not self._one_writer:
-            return {"boot": None, "boot_seconds": None}
-        boot, seconds = boot_clock()
-        return {"boot": boot, "boot_seconds": seconds}
 
     def _write(self, work: Callable[[Connection], Answer]) -> Answer:
         with as_unavailable(), self.engine.begin() as connection:

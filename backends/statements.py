@@ -18,6 +18,7 @@ from sqlalchemy.types import NULLTYPE, BigInteger, Float, String
 
 from .bounds import up_to
 from .job import LARGEST_CLAIMED, Job, Status
+from .sqlite import boot_clock
 from .tables import Moment, indexing_jobs, now
 
 job = indexing_jobs.c
@@ -198,6 +199,14 @@ def expired(one_writer: bool) -> ColumnElement[bool]:
         job.locked_boot != this_boot,
         (job.locked_boot == this_boot) & behind,
     )
+
+
+def boot_parameters(one_writer: bool) -> dict[str, Any]:
+    """What SQLite's leases are timed by: this boot, and the seconds since it; nothing on Postgres, whose clock does that."""
+    if not one_writer:
+        return {"boot": None, "boot_seconds": None}
+    boot, seconds = boot_clock()
+    return {"boot": boot, "boot_seconds": seconds}
 
 
 def ended(where: ColumnElement[bool], *, skip_locked: bool, limit: int | None = None) -> Select[Any]:

@@ -205,7 +205,7 @@ def supervisors(ages: Mapping[str, float], lock_timeout: float) -> Iterator[Find
 def leases(stale: Sequence[Stale], lock_timeout: float) -> Iterator[Finding]:
     """Whether every running job is renewed by somebody."""
     for one in stale:
-        what = f"job {one.job_id} is running under {one.locked_by}, not renewed for more than {span(lock_timeout)}"
+        what = f"job {one.job_id} is running under {one.locked_by or 'nobody'}, not renewed for more than {span(lock_timeout)}"
         yield Finding("jobs", "LEASE-STALE", "fail", what, "Any running supervisor takes it back: supervisor start")
     if not stale:
         yield Finding("jobs", "LEASE-STALE", "ok", "every running job is renewed")

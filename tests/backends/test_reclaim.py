@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text, update
 
 from backends import Death, Job, Kind, NewJob, Queue, Settled, Status, SupervisorReport
 from backends.dialects import one_writer
+from backends.inspection import stale_leases
 from backends.sqlite import boot_clock
 from backends.tables import supervisors
 from tests.backends.scene import analyze, change, claim_one, everything, insert_many, plans, row, running, time_text
@@ -129,6 +130,8 @@ def test_a_lease_lasts_as_long_as_that_of_the_living_supervisor_that_is_most_pat
     queue.report(SupervisorReport("of an older release", "near", 3, datetime.now(UTC), {}))
     _expire(engine, mine.id, 20)
     _expire(engine, old.id, 61)
+    assert queue.measures(15).stalled == 1, "metrics call a lease dead that nobody takes back"
+    assert queue.read(lambda connection: stale_leases(connection, 15)) == [(old.id, "patient:2")]
     (settled,) = TAKE_BACK[verb](queue, 15)
     assert (settled.job_id, settled.reason) == (old.id, "lease not renewed for 60 s: its host or supervisor is gone")
     with engine.begin() as connection:
