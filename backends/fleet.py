@@ -154,8 +154,8 @@ def _view(row: AnyRow) -> SupervisorView:
     return SupervisorView(row.id, row.host, row.pid, row.started_at, row.seen_at, age, types, status, lock_timeout)
 
 
-def end_of_leases(connection: Connection, lock_timeout: float) -> dict[str, Any]:
-    """The parameters of `statements.expired`, for whose supervisor has this `lock_timeout` and who heeds all that are alive."""
+def expiry_parameters(connection: Connection, lock_timeout: float) -> dict[str, Any]:
+    """The parameters of `statements.expired`: how long a lease lasts, which a living supervisor can prolong, and until when."""
     longest = _longest_lock_timeout(connection, lock_timeout)
     return {"lock_timeout": longest, **boot_parameters(one_writer(connection))}
 

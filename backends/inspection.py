@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.engine import Connection
 
 from .dialects import one_writer
-from .fleet import end_of_leases
+from .fleet import expiry_parameters
 from .statements import expired
 from .tables import indexing_jobs, now
 
@@ -87,7 +87,7 @@ def oldest_transaction(connection: Connection) -> Transaction | None:
 def stale_leases(connection: Connection, lock_timeout: float, limit: int = 100) -> list[Stale]:
     """Running jobs that maintenance takes back, if there is one with this `lock_timeout` in seconds; at most so many."""
     stale = select(job.id, job.locked_by).where(expired(one_writer(connection))).order_by(job.id).limit(limit)
-    rows = connection.execute(stale, end_of_leases(connection, lock_timeout)).all()
+    rows = connection.execute(stale, expiry_parameters(connection, lock_timeout)).all()
     return [Stale._make(row) for row in rows]
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from .counters import totals
 from .dialects import one_writer
-from .fleet import SupervisorView, end_of_leases, living
+from .fleet import SupervisorView, expiry_parameters, living
 from .inspection import oldest_transaction
 from .job import FINAL
 from .sqlite import log_size
@@ -122,4 +122,4 @@ def _readable(text: str | None) -> datetime | None:
 def _stalled(connection: Connection, lock_timeout: float) -> int:
     """Running jobs that nobody renews any more and nobody has taken back yet."""
     stalled = select(func.count()).select_from(indexing_jobs).where(expired(one_writer(connection)))
-    return int(connection.execute(stalled, end_of_leases(connection, lock_timeout)).scalar_one())
+    return int(connection.execute(stalled, expiry_parameters(connection, lock_timeout)).scalar_one())

@@ -319,9 +319,9 @@ class Queue:
         return self._write(lambda connection: self._take_back_dead(connection, statement, lock_timeout))
 
     def _take_back_dead(self, connection: Connection, statement: Any, lock_timeout: float) -> list[Settled]:
-        end_of_leases = fleet.end_of_leases(connection, lock_timeout)
-        reason = f"lease not renewed for {end_of_leases['lock_timeout']:g} s: its host or supervisor is gone"
-        rows = connection.execute(statement, end_of_leases).all()
+        parameters = fleet.expiry_parameters(connection, lock_timeout)
+        reason = f"lease not renewed for {parameters['lock_timeout']:g} s: its host or supervisor is gone"
+        rows = connection.execute(statement, parameters).all()
         return self._end(connection, rows, lambda row: Outcome(Kind.INTERRUPTED, reason))
 
     def _end_of_tags(self, tags: Sequence[str], outcome_of: Callable[[Any], Outcome]) -> list[Settled]:

@@ -202,7 +202,7 @@ def expired(one_writer: bool) -> ColumnElement[bool]:
 
 
 def boot_parameters(one_writer: bool) -> dict[str, Any]:
-    """What SQLite's leases are timed by: this boot, and the seconds since it; nothing on Postgres, whose clock does that."""
+    """What SQLite's leases are timed by: this boot, and the seconds since it; both None on Postgres, whose clock does that."""
     if not one_writer:
         return {"boot": None, "boot_seconds": None}
     boot, seconds = boot_clock()

@@ -233,14 +233,13 @@ class Crew:
     def _bury(
         self, place: Place, worker: Worker, ending: Ending, limits: Limits, now: float, policy: RestartPolicy
     ) -> Burial:
+        activity = place.slot.activity
         if place.slot.lapsed == worker.incarnation and not worker.killed:
-            _blame(worker, lease_ran_out(Sight(place.slot.activity), limits))
+            _blame(worker, lease_ran_out(Sight(activity), limits))
             worker.killed = True
         oom = ending.signal == signal.SIGKILL and not worker.killed and self._out_of_memory.happened()
-        verdict = worker.verdict if worker.killed or _is_due(worker) else None
-        burial = bury(
-            place.process_id, worker.child.pid, place.slot.activity, place.slot.claims, ending, verdict, oom
-        )
+        verdict = worker.verdict if worker.killed or _is_due(worker, activity) else None
+        burial = bury(place.process_id, worker.child.pid, activity, place.slot.claims, ending, verdict, oom)
         as_told = worker.asked_to_leave and not burial.had_a_job
         place.worker = None
         place.last_reason = burial.reason
@@ -282,14 +281,16 @@ def _outweighs(verdict: Verdict, former: Verdict | None) -> bool:
 
 
 def _blame(worker: Worker, verdict: Verdict) -> None:
-    """What a worker was first found overdue for is what it dies of; only a mere request to leave gives way."""
-    if worker.verdict is None or worker.verdict.ground is Ground.DRAIN:
+    """A worker dies of what it was first found overdue for; a request to leave, or a verdict on a former job, gives way."""
+    former = worker.verdict
+    if former is None or former.ground is Ground.DRAIN or (former.job_id, former.lease) != (verdict.job_id, verdict.lease):
         worker.verdict = verdict
 
 
-def _is_due(worker: Worker) -> bool:
-    """A worker that was told to stop for its job's sake and died of it died of that, whoever was faster."""
-    return worker.verdict is not None and worker.verdict.ground in GENTLE
+def _is_due(worker: Worker, activity: Activity) -> bool:
+    """A worker that was told to stop for its job's sake and died of it died of that, whoever was faster; not with another job."""
+    verdict = worker.verdict
+    return verdict is not None and verdict.ground in GENTLE and activity.job_id in (0, verdict.job_id)
 
 
 def _kill(worker: Worker) -> None:

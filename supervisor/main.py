@@ -21,7 +21,7 @@ def main() -> int:
 
 
 def prepare() -> int:
-    """What each program does before it imports anything of ours; returns 78 when that would be another package, else 0."""
+    """What each program does first; returns 78 when what it would import next is another package than ours, else 0."""
     _open_standard_streams()
     return _refuse_foreign_packages()
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,8 +36,10 @@ class Started:
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
-        pid, [self._pidfd], _, _ = socket.recv_fds(link, 100, 1)
-        self.pid = int(pid)
+        link.settimeout(60)
+        pid, pidfds, _, _ = socket.recv_fds(link, 100, 1)
+        assert pid, "the process that starts others is gone: see what it wrote"
+        self.pid, [self._pidfd] = int(pid), pidfds
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
@@ -52,7 +55,9 @@ class Started:
 
     def _look(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._link], [], [], timeout)[0]:
-            self.returncode = int(self._link.recv(100))
+            said = self._link.recv(100)
+            assert said, "the process that started it is gone: see what it wrote"
+            self.returncode = int(said)
             self._link.close()
             os.close(self._pidfd)
         return self.returncode
@@ -60,7 +65,8 @@ class Started:
     def send_signal(self, number: int) -> None:
         """Signal it, unless it has ended."""
         if self.poll() is None:
-            signal.pidfd_send_signal(self._pidfd, number)
+            with contextlib.suppress(ProcessLookupError):  # it ended just now
+                signal.pidfd_send_signal(self._pidfd, number)
 
     def terminate(self) -> None:
         """Tell it to end."""
@@ -147,7 +153,7 @@ def _close(*descriptors: int) -> None:
 
 
 def _be_the_program(order: Mapping[str, Any], streams: Sequence[int]) -> None:
-    """What a new interpreter does before `main`, and after it; never returns."""
+    """What a new interpreter does before `main`, and after it: wait for threads, run what is to run at exit; never returns."""
     code: object = 70
     try:
         os.setsid()
@@ -163,15 +169,19 @@ def _be_the_program(order: Mapping[str, Any], streams: Sequence[int]) -> None:
         os.environ.clear()
         os.environ.update(order["variables"])
         time.tzset()
-        sys.path += filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+        sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
         sys.argv = [order["program"], *order["arguments"]]
         sys.orig_argv = [sys.executable, "-m", *sys.argv]
         code = importlib.import_module(order["program"]).main()
     except SystemExit as end:
         code = end.code
+        if not isinstance(code, int | None):
+            print(code, file=sys.stderr)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
         for written in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 written.flush()

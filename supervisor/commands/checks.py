@@ -202,10 +202,10 @@ def supervisors(ages: Mapping[str, float], lock_timeout: float) -> Iterator[Find
         yield Finding("processes", "SUPERVISOR-ALIVE", "ok", f"{len(ages) - len(silent)} running")
 
 
-def leases(stale: Sequence[Stale], lock_timeout: float) -> Iterator[Finding]:
+def leases(stale: Sequence[Stale]) -> Iterator[Finding]:
     """Whether every running job is renewed by somebody."""
     for one in stale:
-        what = f"job {one.job_id} is running under {one.locked_by or 'nobody'}, not renewed for more than {span(lock_timeout)}"
+        what = f"job {one.job_id} is running under {one.locked_by or 'nobody'}, whose lease is over: nobody renews it"
         yield Finding("jobs", "LEASE-STALE", "fail", what, "Any running supervisor takes it back: supervisor start")
     if not stale:
         yield Finding("jobs", "LEASE-STALE", "ok", "every running job is renewed")

@@ -118,7 +118,7 @@ def _examine_queue(queue: Queue, settings: Settings) -> Iterator[Finding]:
     yield from checks.keys(queue.read(keys_in_want))
     ages = {f"{each.host} pid {each.pid}": each.age for each in queue.supervisors()}
     yield from checks.supervisors(ages, settings.lock_timeout)
-    yield from checks.leases(queue.read(stale), settings.lock_timeout)
+    yield from checks.leases(queue.read(stale))
     yield from checks.unserved(queue.read(waiting_without_handler), settings.job_types)
 
 

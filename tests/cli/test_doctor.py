@@ -150,7 +150,7 @@ def test_a_supervisor_that_fell_silent_is_named() -> None:
 
 
 def test_a_job_nobody_renews_fails() -> None:
-    [finding] = checks.leases([Stale(5, "host-1:abc")], lock_timeout=30)
+    [finding] = checks.leases([Stale(5, "host-1:abc")])
     assert finding.level == "fail"
     assert "job 5" in finding.what
 

@@ -6,7 +6,7 @@ import pytest
 
 from .fresh import in_a_fresh_process
 
-LAPSED = """
+CREW = """
 from random import Random
 from supervisor.crew import Crew
 from supervisor.limits import Limits
@@ -21,11 +21,18 @@ now = boot_time()
 crew.fill_empty_slots(now)
 [(place, worker)] = crew.living
 
-def works_on_a_job(deadline=0.0):
-    place.slot.act(Activity(worker.incarnation, worker.child.pid, Phase.RUNNING, now, 7, 2, deadline, 1))
+def works_on_a_job(job_id=7, lease=2, deadline=0.0):
+    place.slot.act(Activity(worker.incarnation, worker.child.pid, Phase.RUNNING, now, job_id, lease, deadline, 1))
+
+def is_to_be_cancelled():
+    place.slot.ask_to_cancel(Cancel(7, 2, now))
+    crew.stop_the_overdue(LIMITS, now, now)
 
 def is_ended_by_maintenance():
     place.slot.note_lapsed(worker.incarnation)
+    is_killed()
+
+def is_killed():
     worker.child.send_group(signal.SIGKILL)
     select.select([worker.child.pidfd], [], [], 5)
     [(_, burial)] = crew.bury_the_dead(LIMITS, boot_time(), RestartPolicy())
@@ -41,9 +48,10 @@ FOUND = {
     "a timeout": (
         "works_on_a_job(deadline=now); crew.stop_the_overdue(LIMITS, now, now)", ["timed_out", 7, "ran past its timeout"]
     ),
-    "a cancel": (
-        "works_on_a_job(); place.slot.ask_to_cancel(Cancel(7, 2, now)); crew.stop_the_overdue(LIMITS, now, now)",
-        ["cancelled", 7, "cancelled while it ran"],
+    "a cancel": ("works_on_a_job(); is_to_be_cancelled()", ["cancelled", 7, "cancelled while it ran"]),
+    "a cancel of its former job": (
+        "works_on_a_job(); is_to_be_cancelled(); works_on_a_job(8)",
+        ["interrupted", 8, "its lease could not be renewed for 54 s"],
     ),
 }
 """What the supervisor had found a worker overdue for before maintenance ended it, and what becomes of its job."""
@@ -52,4 +60,9 @@ FOUND = {
 @pytest.mark.parametrize("former", FOUND)
 def test_a_worker_that_maintenance_ended_dies_of_its_lease_unless_its_job_was_being_stopped_already(former: str) -> None:
     before, buried = FOUND[former]
-    assert in_a_fresh_process(f"{LAPSED}\n{before}\nis_ended_by_maintenance()") == buried
+    assert in_a_fresh_process(f"{CREW}\n{before}\nis_ended_by_maintenance()") == buried
+
+
+def test_a_worker_that_dies_of_its_next_job_is_not_excused_by_a_cancel_of_the_one_before() -> None:
+    buried = in_a_fresh_process(f"{CREW}\nworks_on_a_job(); is_to_be_cancelled(); works_on_a_job(8)\nis_killed()")
+    assert buried == ["crashed", 8, "the worker was killed by signal 9 (SIGKILL)"]
