@@ -29,3 +29,9 @@ def eventually(predicate: Callable[[], T], within: float = 10.0, every: float = 
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within} s: {getattr(predicate, '__name__', predicate)} said {answer!r}")
         time.sleep(every)
+
+
+def passes(seconds: float) -> None:
+    """Let so much time pass."""
+    over = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() > over, within=seconds + 60)

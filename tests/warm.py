@@ -22,11 +22,13 @@ from typing import Any
 
 import setproctitle
 
+from tests.audit import forbid_opening_databases
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 IMPORTED = (
     "alembic.command", "apps.extension", "backends", "config", "psycopg", "rich.console", "rich.progress", "rich.table",
     "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite.pysqlite", "supervisor.commands", "supervisor.loop",
-    "supervisor.maintenance", "supervisor.probing", "supervisor.refusals", "supervisor.starting", "tests.audit", "workers.worker",
+    "supervisor.maintenance", "supervisor.probing", "supervisor.refusals", "supervisor.starting", "workers.worker",
 )
 PR_SET_PDEATHSIG = 1
 
@@ -172,6 +174,7 @@ def _be_the_program(order: Mapping[str, Any], streams: Sequence[int]) -> None:
         sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
         sys.argv = [order["program"], *order["arguments"]]
         sys.orig_argv = [sys.executable, "-m", *sys.argv]
+        forbid_opening_databases()
         code = importlib.import_module(order["program"]).main()
     except SystemExit as end:
         code = end.code

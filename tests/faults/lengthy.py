@@ -20,6 +20,7 @@ from tests.chaos.checker import check, gather
 from tests.chaos.recovery import Distribution
 from tests.chaos.world import World
 from tests.postgres import PrivatePostgres
+from tests.support import passes
 from workers.pace import LONGEST_PAUSE
 from workers.tallies import FLUSH_EVERY
 
@@ -32,7 +33,6 @@ from .load import (
     becomes,
     changes_of,
     expect_nothing_broken,
-    passes,
     restart_with,
     server_of,
     world_of,
@@ -73,9 +73,9 @@ def crashes(asked: Asked) -> str:
 
 
 def planner(asked: Asked) -> str:
-    """D7: how a claim is planned with 0, a thousand and a million ready jobs beside 100,000 finished ones."""
+    """D7: how a claim is planned with 0, a hundred, a thousand and a million ready jobs beside 100,000 finished ones."""
     lines, medians = [], {}
-    for ready in (0, 1_000, 1_000_000):
+    for ready in (0, 100, 1_000, 1_000_000):
         server = PrivatePostgres().start()
         engine = open_engine(server.url(), statement_timeout=600)
         upgrade(engine)

@@ -126,12 +126,6 @@ class Load:
         self._client.close()
 
 
-def passes(seconds: float) -> None:
-    """Let so much time pass."""
-    over = time.monotonic() + seconds
-    eventually(lambda: time.monotonic() > over, within=seconds + 60)
-
-
 def all_claim_again(world: World, since: float, within: float = RECOVERY) -> float:
     """Wait until every worker has claimed after `since` (seconds of the epoch); returns the seconds that the last one took."""
     return max(eventually(lambda: world.claims_of_all(since), within=since + within - time.time()).values()) - since

@@ -16,12 +16,11 @@ import pytest
 from backends import Status, open_engine, upgrade
 from tests.postgres import PrivatePostgres
 from tests.supervisor.scene import attempts, freeze, is_gone, signal_all
-from tests.support import comes_true, eventually
+from tests.support import comes_true, eventually, passes
 from workers import boot_time
 
 from .preloaded import Clock, with_environment
 from .rounds import is_whole_without
-from .test_supervisor_faults import lasts
 from .watched import ON_ONE_DATABASE, TAKEN_BACK, Watch, WatchedScene
 
 HOUR = 3600
@@ -57,7 +56,7 @@ def test_c1_workers_whose_clocks_are_an_hour_off_start_and_lose_nothing_early_or
     held = scene.enqueue("lives_until_file", 2)
     for job_id in held:
         scene.runner_of(job_id)
-    lasts(3.5)
+    passes(3.5)
     scene.until.touch()
     for job_id in held:
         assert scene.becomes(job_id, Status.COMPLETED).interruptions == 0
@@ -128,7 +127,7 @@ def test_c2_the_databases_clock_steps_and_nothing_is_lost_or_stalls(stepped: Wat
         clock.step(60 * minutes)
         stepped_at = time.monotonic()
         jobs = [*scene.enqueue("quick"), *scene.enqueue("snoozes_once", after=0.2)]
-        lasts(2 * scene.settings["heartbeat_interval"])
+        passes(2 * scene.settings["heartbeat_interval"])
         for job_id in jobs:
             scene.becomes(job_id, Status.COMPLETED)
         assert time.monotonic() - stepped_at < TAKEN_BACK
@@ -176,9 +175,9 @@ def test_c3_a_host_suspended_for_twice_the_lock_timeout_goes_on_with_the_same_wo
     busy = scene.runner_of(job_id)
     [idle] = set(scene.worker_pids) - {busy}
     eventually(lambda: "idle" in [each["phase"] for each in scene.status["workers"] if each["pid"] == idle])
-    lasts(0.5)
+    passes(0.5)
     frozen = freeze(scene)
-    lasts(2 * 3)
+    passes(2 * 3)
     signal_all(frozen, signal.SIGCONT)
     thawed_at = datetime.now(UTC)
     ran_again = comes_true(lambda: [job_id] == [job for _, lease, job in scene.starts() if lease == 2], within=TAKEN_BACK)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from backends import Queue, Status, open_engine, upgrade
+from backends import Status, open_engine, upgrade
 from tests.chaos.checker import check
 from tests.chaos.history import read_histories
 from tests.chaos.world import World
 from tests.postgres import PrivatePostgres
 from tests.supervisor.scene import Scene, attempts
-from tests.support import eventually
+from tests.support import eventually, passes
 
 from .load import (
     LOCK_TIMEOUT,
@@ -28,10 +28,10 @@ from .load import (
     changes_of,
     expect_nothing_broken,
     last_signs,
-    passes,
     server_of,
     world_of,
 )
+from .watched import Watch
 
 
 @pytest.fixture
@@ -167,20 +167,22 @@ def test_hosts_that_are_silent_unknown_or_closed_are_passed_over_at_start_and_af
     server, silent = PrivatePostgres().start(), socket.create_server(("127.0.0.1", 0))
     upgrade(open_engine(server.url()))
     dead = f"127.0.0.1:{silent.getsockname()[1]},nowhere.invalid:5432,127.0.0.1:1"
-    scene = Scene(tmp_path, server.url().replace("@", f"@{dead},"), workers=1, lock_timeout=12)
-    own = Queue(open_engine(server.url()))
+    watch = Watch(tmp_path, server.url())
+    scene = watch.scene(workers=1, lock_timeout=12)
+    scene.settings["database_url"] = server.url().replace("@", f"@{dead},")
     try:
         scene.start()
+        watch.let_go()
         server.stop()
         server.start()
         back = time.monotonic()
-        [job_id] = eventually(lambda: scene.enqueue("quick"), within=20)
-        eventually(lambda: (job := own.get(job_id)) and job.status == Status.COMPLETED, within=20)
+        [job_id] = scene.enqueue("quick")
+        scene.becomes(job_id, Status.COMPLETED, within=20)
         assert time.monotonic() - back < 10.0
         assert not scene.events("maintenance.lost")
+        assert watch.violations() == []
     finally:
-        own.engine.dispose()
-        scene.close()
+        watch.close()
         silent.close()
         server.remove()
 

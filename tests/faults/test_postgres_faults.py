@@ -24,7 +24,7 @@ from tests.chaos.checker import check, gather
 from tests.chaos.world import World
 from tests.postgres import PrivatePostgres
 from tests.supervisor.scene import Scene
-from tests.support import eventually
+from tests.support import eventually, passes
 from workers.pace import LONGEST_PAUSE
 
 from .load import (
@@ -39,7 +39,6 @@ from .load import (
     completed,
     expect_nothing_broken,
     last_signs,
-    passes,
     restart_with,
     server_of,
     world_of,
@@ -94,6 +93,7 @@ def test_jobs_end_and_no_process_does_while_all_connections_are_terminated_every
             world.engine.dispose()
             assert completed(world, began) > 0
         all_claim_again(world, time.time())
+    assert [each for name in ("worker.lost", "maintenance.lost") for each in world.scenes[0].events(name)] == []
     expect_nothing_broken(world)
 
 
@@ -393,6 +393,32 @@ def test_nothing_is_lost_or_counted_wrongly_when_everybody_locks_the_same_jobs_a
     finally:
         engine.dispose()
         server.remove()
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_outcomes_that_a_deadlock_undid_are_told_as_not_settled_and_settled_when_asked_again(database_url: str) -> None:
+    """Nothing of ours locks jobs in another order than all; somebody else's program does."""
+    engine = open_engine(database_url)
+    queue = Queue(engine)
+    queue.register({"quick": JobTypeFacts(None)}, "deadlock")
+    queue.enqueue([NewJob("quick", 1) for _ in range(2)])
+    claimed = queue.claim("t:1", ("quick",), 2)
+    failed = [(each, Outcome(Kind.GAVE_UP, "no use")) for each in claimed]
+    lock = "SELECT id FROM indexing_jobs WHERE id = %s FOR UPDATE"
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as worker, psycopg.connect(database_url) as other, psycopg.connect(database_url) as owner:
+        other.execute(lock, [claimed[1].id])
+        owner.autocommit = True
+        settling = worker.submit(queue.settle, "t:1", failed)
+        eventually(lambda: (owner.execute(waits).fetchone() or [0])[0] == 1)
+        other.execute(lock, [claimed[0].id])  # each waits for the other now; whoever has waited for a second is undone
+        with pytest.raises(DatabaseUnavailable, match="deadlock"):
+            settling.result(10)
+        other.rollback()
+    assert queue.settle("t:1", failed) == []
+    assert statuses(engine) == {"failed": 2}
+    assert [len(queue.attempts(each.id)) for each in claimed] == [1, 1]
+    engine.dispose()
 
 
 def statuses(engine: Engine) -> dict[str, int]:

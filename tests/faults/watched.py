@@ -24,7 +24,7 @@ from workers import boot_time
 
 HANDLERS = (
     "quick", "lives_until_file", "lives_until_file_once", "outlives_its_lease", "deaf", "greedy", "leaves_quietly", "segfaults",
-    "raises_system_exit", "raises_keyboard_interrupt", "raises_the_unspeakable", "leaves_children", "leaves_a_fork",
+    "raises_system_exit", "raises_keyboard_interrupt", "raises_the_unspeakable", "leaves_a_fork",
     "eats_memory", "returns_nonsense", "snoozes_once",
 )
 ON_ONE_DATABASE = pytest.mark.parametrize("backend", BACKENDS[:1], indirect=True)

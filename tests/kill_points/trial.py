@@ -20,6 +20,7 @@ from backends import DatabaseUnavailable, open_engine
 from backends.counters import append_differences
 from config import load
 from supervisor import run
+from tests.audit import forbid_opening_databases
 from tests.chaos.checker import check, gather
 from tests.support import eventually
 
@@ -148,7 +149,7 @@ def _drain(place: Place) -> list[str]:
     """Have a fresh supervisor work until nothing is left; says so when it does not get there."""
     os.environ[HISTORIES] = str(place.histories)
     config = write_config(place, place.url)
-    pid = _fork(place.folder / "supervisor.log", lambda: run(load(config)))
+    pid = _fork(place.folder / "supervisor.log", lambda: _supervise(config))
     engine = open_engine(place.url)
     try:
         eventually(lambda: _is_over(engine), LONGEST_DRAIN, every=0.05)
@@ -158,6 +159,11 @@ def _drain(place: Place) -> list[str]:
     finally:
         engine.dispose()
         _end(pid)
+
+
+def _supervise(config: Path) -> int:
+    forbid_opening_databases()
+    return run(load(config))
 
 
 def _is_over(engine: Engine) -> bool:

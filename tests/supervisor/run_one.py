@@ -14,7 +14,6 @@ from tests.audit import forbid_opening_databases
 
 def main() -> int:
     """Say what is wrong in plain words, and leave with the exit code that stands for it."""
-    forbid_opening_databases()
     try:
         return supervisor.run(config.load(Path(sys.argv[1])))
     except supervisor.ProblemAtStart as error:
@@ -33,4 +32,5 @@ def _die_with_the_tests() -> None:
 
 if __name__ == "__main__":
     _die_with_the_tests()
+    forbid_opening_databases()
     sys.exit(main())

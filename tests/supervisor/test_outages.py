@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from sqlalchemy import text
 
 from backends import Status, open_engine, upgrade
 from tests.postgres import PrivatePostgres
-from tests.support import comes_true, eventually
+from tests.support import comes_true, eventually, passes
 
 from .conftest import Stage
 from .scene import Scene, attempts, state_of
@@ -49,12 +48,6 @@ def _stopped(server: PrivatePostgres) -> Iterator[None]:
     server.start()
 
 
-def lasts(seconds: float) -> None:
-    """Let the outage last."""
-    over = time.monotonic() + seconds
-    eventually(lambda: time.monotonic() > over, within=seconds + 5)
-
-
 def two_jobs_in_hand(scene: Scene) -> tuple[int, int]:
     """One job that will be left alone and one whose worker will be killed, each on a worker of its own."""
     [left_alone] = scene.enqueue("until_file", until=str(scene.folder / "until left alone"))
@@ -72,9 +65,9 @@ def test_a_short_outage_interrupts_no_handler_and_a_death_in_it_is_settled_after
     scene = stage(url=url).start()
     left_alone, victim = two_jobs_in_hand(scene)
     with outage():
-        lasts(0.3)
+        passes(0.3)
         os.kill(scene.runner_of(victim), signal.SIGKILL)
-        lasts(0.9)
+        passes(0.9)
     scene.queue.engine.dispose()
     scene.runner_of(victim, lease=2, within=6)
     (scene.folder / "until left alone").touch()
@@ -93,10 +86,10 @@ def test_a_long_outage_interrupts_handlers_unspent_and_everything_goes_on_after_
     scene = stage(url=url).start()
     left_alone, victim = two_jobs_in_hand(scene)
     with outage():
-        lasts(0.3)
+        passes(0.3)
         os.kill(scene.runner_of(victim), signal.SIGKILL)
         scene.seen("worker.overdue", cause="lease", job_id=left_alone)
-        lasts(3.5)
+        passes(3.5)
         assert scene.status["state"] == "running"
     scene.queue.engine.dispose()
     (scene.folder / "until left alone").touch()
@@ -167,7 +160,7 @@ def test_a_maintenance_whose_database_calls_hang_is_replaced_before_a_lease_laps
         for backend_pid in frozen:
             os.kill(backend_pid, signal.SIGSTOP)
         eventually(lambda: scene.maintenance_pid not in (0, former) and state_of(former) == "gone")
-        lasts(3.5)
+        passes(3.5)
         scene.until.touch()
         job = scene.becomes(job_id, Status.COMPLETED)
         assert (job.retry_count, job.interruptions) == (0, 0)
