@@ -18,6 +18,7 @@ from tests.chaos import witness
 from tests.chaos.checker import check, gather
 from tests.chaos.history import Recorder
 from tests.postgres import PrivatePostgres
+from workers.pace import next_size
 
 from .asked import Asked
 from .workload import drain
@@ -145,19 +146,23 @@ def _adds(place: Place) -> None:
 
 
 def _works(place: Place) -> list[tuple[float, float, int]]:
+    """Claims as many at once as a worker does whose jobs are as short."""
     queue, recorder = Queue(open_engine(place.url)), Recorder(Path(place.folder), "works")
     done: list[tuple[Job, Outcome]] = []
     turns: list[tuple[float, float, int]] = []
-    began = time.monotonic()
+    began, size = time.monotonic(), 1
     while (second := time.monotonic() - began) < place.seconds():
         asked_at = time.perf_counter()
-        claimed = queue.settle_and_claim(f"w:{len(turns)}", done, f"w:{len(turns) + 1}", ("quick",), 10).claimed
-        turns.append((second, 1000 * (time.perf_counter() - asked_at), len(claimed)))
+        claimed = queue.settle_and_claim(f"w:{len(turns)}", done, f"w:{len(turns) + 1}", ("quick",), size).claimed
+        claimed_at = time.perf_counter()
+        turns.append((second, 1000 * (claimed_at - asked_at), len(claimed)))
         for job in claimed:
             recorder.note("run", "started", job.id, job.lease)
             recorder.note("run", "returned", job.id, job.lease)
         done = [(job, DONE) for job in claimed]
-        if len(claimed) < 10:
+        is_idle = len(claimed) < size
+        size = next_size(size, len(claimed), time.perf_counter() - claimed_at)
+        if is_idle:
             time.sleep(0.01)
     assert queue.settle(f"w:{len(turns)}", done) == []
     return turns
