@@ -73,7 +73,7 @@ def horizon(asked: Asked) -> str:
     server = PrivatePostgres("fsync = on\nfull_page_writes = on").start()
     try:
         with tempfile.TemporaryDirectory(prefix="jobqueue-faults-", dir="/tmp") as folder:
-            return _judged(Place(server.url(), folder, Phases(minutes / 3, minutes, minutes / 3)))
+            return _judged(Place(server.url(), folder, Phases(min(90.0, minutes / 3), minutes, min(90.0, minutes / 3))))
     finally:
         server.remove()
 
@@ -131,10 +131,12 @@ def _age(ages: list[tuple[float, float]], phases: Phases) -> str:
 
 def _adds(place: Place) -> None:
     queue, recorder = Queue(open_engine(place.url)), Recorder(Path(place.folder), "adds")
-    began = due = time.monotonic()
-    number = 0
+    began = due = look_at = time.monotonic()
+    number = pending = 0
     while (now := time.monotonic()) - began < place.seconds():
-        if queue.counts().pending < MOST_PENDING:
+        if now >= look_at:
+            pending, look_at = queue.counts().pending, now + BETWEEN_LOOKS
+        if pending < MOST_PENDING:
             keys = [f"key {number + each}" for each in range(50)]
             number += len(keys)
             for key in keys:
