@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -22,17 +23,17 @@ from .tables import count_deltas
 
 
 def settle_and_claim_on_postgres(
-    connection: Connection, done: Sequence[Job], limit: int, parameters: dict[str, Any]
+    connection: Connection, done: Sequence[Job], limit: int, parameters: dict[str, Any], since: datetime | None
 ) -> tuple[set[int], list[Job]]:
     """Record success of `done` and claim up to `limit` more; returns the ids that were settled, and the new claims."""
-    parameters |= {"ids": [each.id for each in done], "leases": [each.lease for each in done]}
-    rows = connection.execute(_fused(limit), parameters).all()
+    parameters |= {"ids": [each.id for each in done], "leases": [each.lease for each in done], "since": since}
+    rows = connection.execute(_fused(limit, since is not None), parameters).all()
     settled = {row[0] for row in rows if row[-1]}
     return settled, [Job._make(row[:-1]) for row in rows if not row[-1]]
 
 
 @cache
-def _fused(limit: int) -> Any:
+def _fused(limit: int, near: bool) -> Any:
     settled = settle_completed().cte("settled")
     counted = (
         insert(count_deltas)
@@ -42,7 +43,7 @@ def _fused(limit: int) -> Any:
         )
         .cte("counted")
     )
-    claimed = claim(limit, one_writer=False).cte("claimed")
+    claimed = claim(limit, one_writer=False, near=near).cte("claimed")
     blanks = [cast(null(), column.type) for column in CLAIMED[1:]]
     return union_all(
         select(settled.c.id, *blanks, literal(1, Integer).label("is_settled")),
@@ -77,9 +78,9 @@ class PartlyLost(Exception):
 
 
 @cache
-def claim_of(limit: int, one_writer: bool) -> Any:
+def claim_of(limit: int, one_writer: bool, near: bool) -> Any:
     """The claim statement with this limit in its text, made once."""
-    return claim(limit, one_writer)
+    return claim(limit, one_writer, near)
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from random import Random
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,6 +28,7 @@ from .enqueueing import Insertion
 from .fleet import JobTypeFacts, SupervisorReport, SupervisorView
 from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
 from .lanes import go_on, is_overlap, keep_apart, without_head
+from .looks import Looks
 from .measures import Measures, measure
 from .old_secrets import has_old_secrets, take_old_secrets
 from .operating import CancelAnswer, RetryAnswer, cancel, retry
@@ -107,6 +109,7 @@ class Queue:
         self._swept_to = 0
         self._lanes_seen_to: str | None = None
         self._left_unexamined = False
+        self._looks = Looks()
         self._one_writer = one_writer(engine)
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT") if not self._one_writer else engine
 
@@ -189,7 +192,14 @@ class Queue:
         with as_unavailable(), self._autocommit.connect() as connection:
             if not done:
                 return Cycle([], self._claim(connection, limit, parameters, admitting=False))
-            settled, claimed = hot.settle_and_claim_on_postgres(connection, done, limit, parameters)
+            settled: set[int] = set()
+
+            def settle_and_claim(since: datetime | None) -> list[Job]:
+                ids, claimed = hot.settle_and_claim_on_postgres(connection, done, limit, parameters, since)
+                settled.update(ids)
+                return claimed
+
+            claimed = self._looks.claim_once(settle_and_claim, len(done))
         return Cycle([each for each in done if each.id not in settled], _in_order(claimed))
 
     def _in_steps(
@@ -218,11 +228,15 @@ class Queue:
         """Claim; when nothing is ready, admit first what may be."""
         if not limit:
             return []
-        statement = hot.claim_of(limit, self._one_writer)
-        rows = connection.execute(statement, parameters).all()
-        if not rows and admitting and admit(connection, max(limit, EXAMINED_AT_LEAST)).ready:
-            rows = connection.execute(statement, parameters).all()
-        return _in_order([Job._make(row) for row in rows])
+
+        def ask(since: datetime | None) -> list[Job]:
+            statement = hot.claim_of(limit, self._one_writer, since is not None)
+            return [Job._make(row) for row in connection.execute(statement, parameters | {"since": since})]
+
+        claimed = ask(None) if self._one_writer else self._looks.claim(ask)
+        if not claimed and admitting and admit(connection, max(limit, EXAMINED_AT_LEAST)).ready:
+            claimed = ask(None)
+        return _in_order(claimed)
 
     def _claim_parameters(self, done_tag: str, tag: str, job_types: Sequence[str]) -> dict[str, Any]:
         return {

@@ -114,15 +114,16 @@ def still_mine(tag: str, jobs: Iterable[Job]) -> ColumnElement[bool]:
     )
 
 
-def next_ready(limit: int) -> CTE:
-    """The first jobs in the queue's order that nobody else is about to take.
+def next_ready(limit: int, near: bool) -> CTE:
+    """The first jobs in the queue's order that nobody else is about to take; `near`: of those created at `since` or later.
 
     Materialised: a planner that inlines this under an UPDATE takes more than `limit` rows when its statistics are old.
     NO KEY UPDATE, so that it does not wait for foreign-key checks. The limit stands in the text, so that plans know it.
     """
+    created = [job.created_at >= bindparam("since", type_=Moment)] if near else []
     return (
         select(job.id)
-        .where(job.ready_at.is_not(None), any_of(job.job_type, _texts("job_types")))
+        .where(job.ready_at.is_not(None), any_of(job.job_type, _texts("job_types")), *created)
         .order_by(*ORDER)
         .limit(bindparam("jobs", limit, literal_execute=True))
         .with_for_update(key_share=True, skip_locked=True)
@@ -131,9 +132,9 @@ def next_ready(limit: int) -> CTE:
     )
 
 
-def claim(limit: int, one_writer: bool) -> Update:
+def claim(limit: int, one_writer: bool, near: bool = False) -> Update:
     """Move the next ready jobs to running, under a new claim tag and a lease one higher. Returns `CLAIMED`."""
-    chosen = next_ready(limit)
+    chosen = next_ready(limit, near)
     # An array made first keeps the plan on the primary key whatever the statistics say; SQLite has no arrays.
     wanted = (
         job.id.in_(select(chosen.c.id))
