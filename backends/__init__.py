@@ -13,6 +13,7 @@ from .auditing import read as read_audit
 from .auditing import record as record_audit
 from .backoff import RetryPolicy
 from .counters import recount
+from .cycle import Cycle
 from .dialects import insert_for
 from .durability import UnsafeCommits, refuse_unsafe_commits
 from .ending import Settled
@@ -51,7 +52,7 @@ from .measures import Measures
 from .migrate import Migration, check, current, head, upgrade, upgrade_sql
 from .operating import CancelAnswer, RetryAnswer
 from .pages import JobPage
-from .queue import Cycle, Death, Queue, Renewed
+from .queue import Death, Queue, Renewed
 from .reading import ATTEMPTS_SHOWN, Counts
 from .scope import EVERYTHING, Role, Scope
 from .search_index import index_file, matching_files, relabel_file, unindex_files, unindexed_files

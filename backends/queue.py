@@ -7,28 +7,25 @@ full; nothing is known to be wrong with the request then, and it may be repeated
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from random import Random
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import IntegrityError
 
-from . import fleet, hot, pages, reading, statements
+from . import fleet, pages, reading, statements
 from .admission import admit, admit_again, seconds_until_due
 from .backoff import RetryPolicy
 from .counters import fold_counts
-from .dialects import one_writer
+from .cycle import Cycle, Cycles
 from .ending import Settled, end
 from .engine import as_unavailable
 from .enqueueing import Insertion
 from .fleet import JobTypeFacts, SupervisorReport, SupervisorView
 from .job import Job, Kind, LeaseLost, NewJob, Outcome, Status
-from .lanes import go_on, is_overlap, keep_apart, without_head
-from .looks import Looks
+from .lanes import go_on, without_head
 from .measures import Measures, measure
 from .old_secrets import has_old_secrets, take_old_secrets
 from .operating import CancelAnswer, RetryAnswer, cancel, retry
@@ -39,14 +36,10 @@ from .scope import EVERYTHING, Scope
 from .secrets import sweep_secrets
 from .statistics import Sum, record
 from .tables import indexing_jobs
+from .trips import Answer, Trips
 from .views import AttemptView, JobView
 
 job = indexing_jobs.c
-Answer = TypeVar("Answer")
-
-EXAMINED_AT_LEAST = 100
-"""Jobs that a claim examines when nothing is ready, however few it wants: most may be nothing for it."""
-
 
 REVIVED_AT_ONCE = 50
 """Lanes that one transaction lets go on: each takes a few milliseconds, and on SQLite nobody else writes meanwhile."""
@@ -66,17 +59,6 @@ class Enqueued(NamedTuple):
 
     id: int
     is_new: bool
-
-
-class Cycle(NamedTuple):
-    """What one settle-and-claim did: attempts whose lease was lost (nothing of theirs was written), and the new claims.
-
-    `kept_apart` are jobs that somebody had made ready beside another of their lane. Nothing is claimed then; they wait again.
-    """
-
-    lost: list[Job]
-    claimed: list[Job]
-    kept_apart: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +91,10 @@ class Queue:
         self._swept_to = 0
         self._lanes_seen_to: str | None = None
         self._left_unexamined = False
-        self._looks = Looks()
-        self._one_writer = one_writer(engine)
-        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT") if not self._one_writer else engine
+        self._trips = Trips(engine)
+        self._one_writer = self._trips.one_writer
+        self._write = self._trips.write
+        self._cycles = Cycles(self._trips, self._end)
 
     # Enqueue
 
@@ -126,7 +109,7 @@ class Queue:
         insertion = Insertion(jobs)
         if connection is not None:
             return insertion.insert(connection)
-        with as_unavailable(), self._in_one_trip() if insertion.in_one_statement else self.engine.begin() as own:
+        with as_unavailable(), self._trips.in_one() if insertion.in_one_statement else self.engine.begin() as own:
             return insertion.insert(own)
 
     def enqueue_once(self, new: NewJob, connection: Connection) -> Enqueued:
@@ -159,92 +142,7 @@ class Queue:
         A claim that finds nothing ready admits first when it is `admitting`, unless something was settled: lanes are locked
         once in a transaction.
         """
-        parameters = self._claim_parameters(done_tag, tag, job_types)
-        try:
-            cycle = self._cycle(finished, limit, parameters, admitting)
-        except IntegrityError as error:
-            if not is_overlap(error):
-                raise
-            apart = self._write(lambda connection: keep_apart(connection, job_types, max(limit, EXAMINED_AT_LEAST)))
-            cycle = self._cycle(finished, 0, parameters, admitting)._replace(kept_apart=apart)
-        # Whoever took the job may have been another program, which lets no lane go on.
-        if left := {each.lane for each in cycle.lost if each.lane is not None}:
-            self._write(lambda connection: go_on(connection, left))
-        return cycle
-
-    def _cycle(
-        self, finished: Sequence[tuple[Job, Outcome]], limit: int, parameters: dict[str, Any], admitting: bool
-    ) -> Cycle:
-        short = [each for each, outcome in finished if _is_plain(each, outcome)]
-        rest = [pair for pair in finished if not _is_plain(*pair)]
-        if limit and not rest and not self._one_writer:
-            cycle = self._in_one_statement(short, limit, parameters)
-            if short or cycle.claimed or not admitting:
-                return cycle
-        admitting = admitting and not finished
-        try:
-            return self._write(lambda connection: self._in_steps(connection, short, rest, limit, parameters, admitting))
-        except hot.PartlyLost:
-            return self._write(lambda connection: self._in_steps(connection, [], finished, limit, parameters, False))
-
-    def _in_one_statement(self, done: list[Job], limit: int, parameters: dict[str, Any]) -> Cycle:
-        """Postgres: no BEGIN and no COMMIT of their own, so one round trip."""
-        with as_unavailable(), self._autocommit.connect() as connection:
-            if not done:
-                return Cycle([], self._claim(connection, limit, parameters, admitting=False))
-            settled: set[int] = set()
-
-            def settle_and_claim(since: datetime | None) -> list[Job]:
-                ids, claimed = hot.settle_and_claim_on_postgres(connection, done, limit, parameters, since)
-                settled.update(ids)
-                return claimed
-
-            claimed = self._looks.claim_once(settle_and_claim, len(done))
-        return Cycle([each for each in done if each.id not in settled], _in_order(claimed))
-
-    def _in_steps(
-        self,
-        connection: Connection,
-        short: list[Job],
-        rest: Sequence[tuple[Job, Outcome]],
-        limit: int,
-        parameters: dict[str, Any],
-        admitting: bool,
-    ) -> Cycle:
-        settled = self._settle_short(connection, short, parameters)
-        outcomes = {each.id: outcome for each, outcome in rest}
-        if rest:
-            mine = statements.still_mine(parameters["done_tag"], [each for each, _ in rest])
-            rows = connection.execute(statements.ended(mine, skip_locked=False)).all()
-            settled |= {one.job_id for one in self._end(connection, rows, lambda row: outcomes[row.id])}
-        lost = [each for each in [*short, *(each for each, _ in rest)] if each.id not in settled]
-        return Cycle(lost, self._claim(connection, limit, parameters, admitting))
-
-    def _settle_short(self, connection: Connection, done: list[Job], parameters: dict[str, Any]) -> set[int]:
-        settle = hot.settle_on_sqlite if self._one_writer else hot.settle_on_postgres
-        return settle(connection, done, parameters)
-
-    def _claim(self, connection: Connection, limit: int, parameters: dict[str, Any], admitting: bool) -> list[Job]:
-        """Claim; when nothing is ready, admit first what may be."""
-        if not limit:
-            return []
-
-        def ask(since: datetime | None) -> list[Job]:
-            statement = hot.claim_of(limit, self._one_writer, since is not None)
-            return [Job._make(row) for row in connection.execute(statement, parameters | {"since": since})]
-
-        claimed = ask(None) if self._one_writer else self._looks.claim(ask)
-        if not claimed and admitting and admit(connection, max(limit, EXAMINED_AT_LEAST)).ready:
-            claimed = ask(None)
-        return _in_order(claimed)
-
-    def _claim_parameters(self, done_tag: str, tag: str, job_types: Sequence[str]) -> dict[str, Any]:
-        return {
-            "done_tag": done_tag,
-            "tag": tag,
-            "job_types": statements.listed(job_types, self._one_writer),
-            **statements.boot_parameters(self._one_writer),
-        }
+        return self._cycles.run(done_tag, finished, tag, job_types, limit, admitting)
 
     @contextmanager
     def transaction(self, tag: str, mine: Job) -> Iterator[Connection]:
@@ -277,7 +175,7 @@ class Queue:
         if not tags:
             return []
         parameters = {"tags": statements.listed(tags, self._one_writer), **statements.boot_parameters(self._one_writer)}
-        with as_unavailable(), self._in_one_trip() as connection:
+        with as_unavailable(), self._trips.in_one() as connection:
             rows = connection.execute(_RENEW, parameters).all()
         return [Renewed(row.locked_by, row.id, row.lease, bool(row.cancel_requested)) for row in rows]
 
@@ -502,29 +400,9 @@ class Queue:
         """In the caller's transaction when there is one: several looks of one request cost one transaction."""
         return self.read(work) if connection is None else work(connection)
 
-    # How it speaks to the database
-
-    def _write(self, work: Callable[[Connection], Answer]) -> Answer:
-        with as_unavailable(), self.engine.begin() as connection:
-            return work(connection)
-
-    def _in_one_trip(self) -> AbstractContextManager[Connection]:
-        """For one statement, which on Postgres needs no BEGIN and no COMMIT of its own: it is one round trip, not three."""
-        return self.engine.begin() if self._one_writer else self._autocommit.connect()
-
     def read(self, work: Callable[[Connection], Answer]) -> Answer:
         """Run a reading function in a transaction that takes no write lock."""
-        with as_unavailable(), self.engine.connect().execution_options(jobqueue_read=True) as connection:
-            return work(connection)
+        return self._trips.read(work)
 
 
 _RENEW = statements.renew()
-
-
-def _is_plain(each: Job, outcome: Outcome) -> bool:
-    """A success that leaves nobody to promote and nothing to delete: it needs no look at the job's row."""
-    return outcome.kind is Kind.COMPLETED and each.lane is None and not each.holds_secrets
-
-
-def _in_order(claimed: list[Job]) -> list[Job]:
-    return sorted(claimed, key=lambda each: (-each.priority, each.created_at, each.id))

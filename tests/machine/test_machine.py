@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from backends import Job, Queue, indexing_jobs, lanes, statements
+from backends.cycle import Cycles
 from tests.backends.conftest import two_queues
 
 from .machine import search
@@ -38,14 +39,14 @@ def _drop_the_fence(monkeypatch: pytest.MonkeyPatch, engines: list[Engine]) -> N
 
 
 def _drop_the_fence_of_settling(monkeypatch: pytest.MonkeyPatch, engines: list[Engine]) -> None:
-    settle = Queue._in_steps
+    settle = Cycles._in_steps
 
-    def in_steps(self: Queue, *arguments: Any) -> Any:
+    def in_steps(self: Cycles, *arguments: Any) -> Any:
         with pytest.MonkeyPatch.context() as meanwhile:
             _drop_the_fence(meanwhile, engines)
             return settle(self, *arguments)
 
-    monkeypatch.setattr(Queue, "_in_steps", in_steps)
+    monkeypatch.setattr(Cycles, "_in_steps", in_steps)
 
 
 def _drop_the_lane_rule(monkeypatch: pytest.MonkeyPatch, engines: list[Engine]) -> None:
