@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from .dialects import along_indexes
 from .job import Status
 from .scope import EVERYTHING, Scope
-from .statements import IS_PENDING, IS_RUNNING, has_status
+from .statements import IS_LISTED_AS_PENDING, IS_RUNNING, has_status
 from .tables import indexing_jobs
 from .views import IN_A_LIST, JobView, in_a_list
 
@@ -53,7 +53,7 @@ def page(
         return _page(connection, _running(program_id, job_type, before, scope), limit)
     walk = _newest(select(*IN_A_LIST), program_id, before, scope)
     if status in INDEXED and program_id is not None:
-        walk, status = walk.where(has_status(Status(status))), None
+        walk, status = walk.where(IS_LISTED_AS_PENDING if status == Status.PENDING else has_status(Status(status))), None
     rest = [column == value for column, value in ((job.status, status), (job.job_type, job_type)) if value is not None]
     if program_id is None and scope != EVERYTHING:
         rest.append(scope.holds_for(job.program_id))
@@ -108,7 +108,7 @@ def oldest_pending(connection: Connection, program_id: int | None, scope: Scope 
 
 def _pending(column: Any) -> Select[Any]:
     """Of the first pending job in the order of their index."""
-    return select(column).where(IS_PENDING).order_by(job.program_id, job.id).limit(1)
+    return select(column).where(IS_LISTED_AS_PENDING).order_by(job.program_id, job.id).limit(1)
 
 
 def _programs(program_id: int | None, scope: Scope) -> Any:

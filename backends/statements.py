@@ -49,6 +49,10 @@ def has_status(status: Status) -> ColumnElement[bool]:
 IS_PENDING = has_status(Status.PENDING)
 IS_RUNNING = has_status(Status.RUNNING)
 
+IS_LISTED_AS_PENDING = IS_PENDING & (job.id >= literal_column("-9223372036854775807"))
+"""Pending, whatever its id: the words of the index for lists. Postgres must not take that for the index of those that wait for
+something, as it did by statistics made while nothing was pending: admission then read all that is pending."""
+
 
 def waits_for(reason: str) -> ColumnElement[bool]:
     """Pending, and not ready for this reason: 'time', 'lane', 'handler', 'name' or 'key'."""

@@ -113,7 +113,7 @@ _partial("jobqueue_without_key", job.id, where="status = 'pending' AND waits_for
 _partial("jobqueue_running", job.locked_by, where="status = 'running'")
 _partial("jobqueue_one_runs_in_a_lane", job.lane, where="status = 'running' AND lane IS NOT NULL", unique=True)
 _partial("jobqueue_unique_key", job.program_id, job.unique_key, where="unique_key IS NOT NULL", unique=True)
-_partial("jobqueue_pending", job.program_id, job.id, where="status = 'pending'")
+_partial("jobqueue_listed_pending", job.program_id, job.id, where="status = 'pending' AND id >= -9223372036854775807")
 _partial("jobqueue_failed", job.program_id, job.id, where="status = 'failed'")
 _partial("jobqueue_cancelled", job.program_id, job.id, where="status = 'cancelled'")
 Index("jobqueue_of_program", job.program_id, job.id)

@@ -60,13 +60,13 @@ def test_while_whole_looks_are_cheap_there_are_no_others() -> None:
 
 
 def test_a_claim_of_many_jobs_is_not_dear_for_its_size() -> None:
-    table = Table(whole=DEAR + 500 * PER_JOB)
+    table = Table(whole=0.9 * DEAR + 500 * PER_JOB)
     table.found = 500 * table.found
     assert set(table.claims(50)) == {None}
 
 
 def test_a_statement_that_settles_many_jobs_is_not_dear_for_that() -> None:
-    table = Table(whole=DEAR + 500 * PER_JOB)
+    table = Table(whole=0.9 * DEAR + 500 * PER_JOB)
     for _ in range(50):
         table.looks.claim_once(table.ask, 500)
     assert set(table.asked) == {None}

@@ -155,8 +155,8 @@ def test_an_older_database_is_brought_up_and_keeps_its_jobs(empty_database_url: 
 def test_an_upgrade_makes_an_index_again_that_an_interruption_left_unusable(empty_database_url: str) -> None:
     engine = _older(empty_database_url)
     with engine.begin() as connection:
-        connection.execute(text("CREATE INDEX jobqueue_pending ON indexing_jobs (program_id, id) WHERE status = 'pending'"))
-        connection.execute(text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'jobqueue_pending'::regclass"))
+        connection.execute(text("CREATE INDEX jobqueue_listed_pending ON indexing_jobs (program_id, id)"))
+        connection.execute(text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'jobqueue_listed_pending'::regclass"))
     upgrade(engine)
     with engine.connect() as connection:
         valid = text("SELECT bool_and(indisvalid) FROM pg_index WHERE indrelid = 'indexing_jobs'::regclass")
@@ -193,7 +193,7 @@ def test_a_dry_run_of_an_older_database_prints_only_what_is_missing(empty_databa
     engine = _older(empty_database_url)
     sql = upgrade_sql(engine)
     assert "CREATE TABLE indexing_jobs" not in sql
-    assert "jobqueue_pending" in sql
-    assert ("CONCURRENTLY IF NOT EXISTS jobqueue_pending" in sql) == (engine.dialect.name == "postgresql")
+    assert "jobqueue_listed_pending" in sql
+    assert ("CONCURRENTLY IF NOT EXISTS jobqueue_listed_pending" in sql) == (engine.dialect.name == "postgresql")
     assert current(engine) == "0001"
     engine.dispose()
