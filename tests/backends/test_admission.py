@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from backends import JobTypeFacts, NewJob, Queue, indexing_jobs, new_key
 from backends.admission import admit
 from backends.dialects import one_writer
-from tests.backends.scene import analyze, change, claim_one, foreign_engine, insert_many, insert_raw, plans, row, time_text
+from tests.backends.scene import DONE, analyze, change, claim_one, foreign_engine, insert_many, insert_raw, plans, row, time_text
 
 ON_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 ON_POSTGRES = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
@@ -194,6 +194,28 @@ def test_looking_for_what_is_due_reads_none_of_what_is_not(queue: Queue, engine:
 
 
 _READ = text("SELECT coalesce(sum(idx_tup_read), 0) FROM pg_stat_user_indexes WHERE indexrelname = 'jobqueue_delayed'")
+
+
+@ON_POSTGRES
+def test_nobody_reads_all_that_is_pending_by_statistics_made_while_nothing_was(queue: Queue, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE indexing_jobs SET (autovacuum_enabled = off)"))
+    insert_many(engine, 20_000, status="'completed'", completed_at=time_text(engine, 60))
+    analyze(engine)
+    insert_many(engine, 5000, examined="true", ready_at=time_text(engine, 1))
+    queue.enqueue([NewJob("laned", 1), NewJob("laned", 1)])
+    queue.admit()
+    mine = claim_one(queue, "t:1", "laned")
+
+    def all_questions() -> None:
+        assert queue.next_due() is None
+        assert queue.revive_lanes() == 0
+        assert queue.admit() == 0
+        assert queue.settle("t:1", [(mine, DONE)]) == []
+
+    for plan in plans(engine, "status = 'pending'", all_questions):
+        assert "pending on" not in plan, plan
+        assert not FULL_SCAN.search(plan), plan
 
 
 def test_admission_looks_at_no_more_than_its_limit(queue: Queue, engine: Engine) -> None:
