@@ -93,13 +93,13 @@ class Cycles:
         def settle_and_claim(since: datetime | None) -> list[Job]:
             ids, claimed = hot.settle_and_claim_on_postgres(connection, done, limit, parameters, since)
             settled.update(ids)
-            return claimed
+            return _in_order(claimed)
 
         with as_unavailable(), self._trips.in_one() as connection:
             if not done:
                 return Cycle([], self._claim(connection, limit, parameters, admitting=False))
-            claimed = self._looks.claim_once(settle_and_claim, len(done))
-        return Cycle([each for each in done if each.id not in settled], _in_order(claimed))
+            claimed = self._looks.claim_once(settle_and_claim, limit, len(done))
+        return Cycle([each for each in done if each.id not in settled], claimed)
 
     def _in_steps(
         self, connection: Connection, short: list[Job], rest: Finished, limit: int, parameters: Parameters, admitting: bool
@@ -122,14 +122,14 @@ class Cycles:
 
         def ask(since: datetime | None) -> list[Job]:
             statement = hot.claim_of(limit, self._one_writer, since is not None)
-            return [Job._make(row) for row in connection.execute(statement, parameters | {"since": since})]
+            return _in_order([Job._make(row) for row in connection.execute(statement, parameters | {"since": since})])
 
         if not limit:
             return []
-        claimed = ask(None) if self._one_writer else self._looks.claim(ask)
+        claimed = ask(None) if self._one_writer else self._looks.claim(ask, limit)
         if not claimed and admitting and admit(connection, max(limit, EXAMINED_AT_LEAST)).ready:
             claimed = ask(None)
-        return _in_order(claimed)
+        return claimed
 
 
 def _is_plain(each: Job, outcome: Outcome) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from backends import Job, Kind, NewJob, Outcome, Queue
-from backends.looks import DEAR, LONGEST_PAUSE, PAUSE, PER_JOB, WATCHED, Looks
+from backends.looks import BELIEVED, DEAR, LONGEST_PAUSE, PAUSE, PER_JOB, WATCHED, Looks
 from tests.backends.scene import DONE, insert_many, insert_raw, plans, time_text
 
 OURS = ("quick",)
@@ -34,6 +34,7 @@ class Table:
     def __init__(self, whole: float, near: float = 0.0) -> None:
         self.clock, self.whole, self.near = Clock(), whole, near
         self.found, self.near_found = [_job(NOON)], [_job(NOON)]
+        self.limit = 1
         self.asked: list[datetime | None] = []
         self.looks = Looks(self.clock)
 
@@ -47,7 +48,7 @@ class Table:
         """What that many claims asked for."""
         self.asked.clear()
         for _ in range(number):
-            self.looks.claim(self.ask)
+            self.looks.claim(self.ask, self.limit)
         return list(self.asked)
 
 
@@ -68,7 +69,7 @@ def test_a_claim_of_many_jobs_is_not_dear_for_its_size() -> None:
 def test_a_statement_that_settles_many_jobs_is_not_dear_for_that() -> None:
     table = Table(whole=0.9 * DEAR + 500 * PER_JOB)
     for _ in range(50):
-        table.looks.claim_once(table.ask, 500)
+        table.looks.claim_once(table.ask, 1, 500)
     assert set(table.asked) == {None}
 
 
@@ -81,10 +82,22 @@ def test_one_cheap_look_among_the_last_says_that_the_dear_ones_were_a_moments_lo
         assert table.claims(1) == [None]
 
 
-def test_after_enough_dear_looks_the_next_begin_at_the_oldest_job_that_was_found() -> None:
+@pytest.mark.parametrize(
+    ("limit", "begins_at"), [(2, NOON), (3, NOON + timedelta(seconds=1))], ids=["some may be left", "none is left"]
+)
+def test_after_enough_dear_looks_the_next_begin_behind_what_was_found(limit: int, begins_at: datetime) -> None:
     table = Table(whole=0.1, near=0.001)
-    table.found = [_job(NOON + timedelta(seconds=1)), _job(NOON)]
-    assert table.claims(WATCHED + 3) == WATCHED * [None] + 3 * [NOON]
+    table.found, table.limit = [_job(NOON + timedelta(seconds=1)), _job(NOON)], limit
+    assert table.claims(WATCHED + 3) == WATCHED * [None] + 3 * [begins_at]
+
+
+def test_an_old_job_found_alone_does_not_have_the_next_looks_begin_at_its_time() -> None:
+    table = Table(whole=0.1, near=0.001)
+    table.limit = 2
+    table.claims(WATCHED)
+    table.found = [_job(NOON - timedelta(days=1))]
+    table.clock.now += LONGEST_PAUSE
+    assert table.claims(2) == [None, NOON]
 
 
 def test_whole_looks_take_a_twentieth_of_the_time() -> None:
@@ -106,9 +119,17 @@ def test_no_job_is_overlooked_for_longer_than_the_longest_pause() -> None:
 
 def test_when_near_looks_cost_as_much_there_are_no_more_of_them() -> None:
     table = Table(whole=0.1, near=0.06)
-    asked = table.claims(1000)
+    asked = table.claims(500)
     assert NOON in asked
-    assert set(asked[-900:]) == {None}
+    assert set(asked[-450:]) == {None}
+
+
+def test_near_looks_that_cost_as_much_are_tried_again_after_a_while() -> None:
+    table = Table(whole=0.1, near=0.06)
+    table.claims(500)
+    table.near = 0.001
+    table.clock.now += BELIEVED
+    assert set(table.claims(20)[-15:]) == {NOON}
 
 
 def test_when_whole_looks_became_cheap_again_there_are_no_others() -> None:
