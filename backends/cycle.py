@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Connection
@@ -16,7 +15,7 @@ from .ending import Settled
 from .engine import as_unavailable
 from .job import Job, Kind, Outcome
 from .lanes import go_on, is_overlap, keep_apart
-from .looks import Looks
+from .looks import Looks, Near
 from .trips import Trips
 
 EXAMINED_AT_LEAST = 100
@@ -90,15 +89,16 @@ class Cycles:
         """Postgres: no BEGIN and no COMMIT of their own, so one round trip."""
         settled: set[int] = set()
 
-        def settle_and_claim(since: datetime | None) -> list[Job]:
-            ids, claimed = hot.settle_and_claim_on_postgres(connection, done, limit, parameters, since)
+        def settle_and_claim(near: Near | None) -> list[Job]:
+            given = parameters | _of(near)
+            ids, claimed = hot.settle_and_claim_on_postgres(connection, done, limit, given, near is not None)
             settled.update(ids)
             return _in_order(claimed)
 
         with as_unavailable(), self._trips.in_one() as connection:
             if not done:
                 return Cycle([], self._claim(connection, limit, parameters, admitting=False))
-            claimed = self._looks.claim_once(settle_and_claim, limit, len(done))
+            claimed = self._looks.claim(settle_and_claim, limit, settled=len(done))
         return Cycle([each for each in done if each.id not in settled], claimed)
 
     def _in_steps(
@@ -111,25 +111,33 @@ class Cycles:
             rows = connection.execute(statements.ended(mine, skip_locked=False)).all()
             settled |= {one.job_id for one in self._end(connection, rows, lambda row: outcomes[row.id])}
         lost = [each for each in [*short, *(each for each, _ in rest)] if each.id not in settled]
-        return Cycle(lost, self._claim(connection, limit, parameters, admitting))
+        # Whatever is not plain may let go on, or make ready again, a job that is older than what a near look sees.
+        return Cycle(lost, self._claim(connection, limit, parameters, admitting, at_all=bool(rest)))
 
     def _settle_short(self, connection: Connection, done: list[Job], parameters: Parameters) -> set[int]:
         settle = hot.settle_on_sqlite if self._one_writer else hot.settle_on_postgres
         return settle(connection, done, parameters)
 
-    def _claim(self, connection: Connection, limit: int, parameters: Parameters, admitting: bool) -> list[Job]:
+    def _claim(
+        self, connection: Connection, limit: int, parameters: Parameters, admitting: bool, at_all: bool = False
+    ) -> list[Job]:
         """Claim; when nothing is ready, admit first what may be."""
 
-        def ask(since: datetime | None) -> list[Job]:
-            statement = hot.claim_of(limit, self._one_writer, since is not None)
-            return _in_order([Job._make(row) for row in connection.execute(statement, parameters | {"since": since})])
+        def ask(near: Near | None) -> list[Job]:
+            statement = hot.claim_of(limit, self._one_writer, near is not None)
+            return _in_order([Job._make(row) for row in connection.execute(statement, parameters | _of(near))])
 
         if not limit:
             return []
-        claimed = ask(None) if self._one_writer else self._looks.claim(ask, limit)
+        # On SQLite no look reads past what is done.
+        claimed = self._looks.claim(ask, limit, at_all=at_all or self._one_writer)
         if not claimed and admitting and admit(connection, max(limit, EXAMINED_AT_LEAST)).ready:
-            claimed = ask(None)
+            claimed = self._looks.claim(ask, limit, at_all=True)
         return claimed
+
+
+def _of(near: Near | None) -> Parameters:
+    return {"least_priority": near.priority, "since": near.since} if near else {}
 
 
 def _is_plain(each: Job, outcome: Outcome) -> bool:

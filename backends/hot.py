@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -23,11 +22,11 @@ from .tables import count_deltas
 
 
 def settle_and_claim_on_postgres(
-    connection: Connection, done: Sequence[Job], limit: int, parameters: dict[str, Any], since: datetime | None
+    connection: Connection, done: Sequence[Job], limit: int, parameters: dict[str, Any], near: bool
 ) -> tuple[set[int], list[Job]]:
     """Record success of `done` and claim up to `limit` more; returns the ids that were settled, and the new claims."""
-    parameters |= {"ids": [each.id for each in done], "leases": [each.lease for each in done], "since": since}
-    rows = connection.execute(_fused(limit, since is not None), parameters).all()
+    parameters |= {"ids": [each.id for each in done], "leases": [each.lease for each in done]}
+    rows = connection.execute(_fused(limit, near), parameters).all()
     settled = {row[0] for row in rows if row[-1]}
     return settled, [Job._make(row[:-1]) for row in rows if not row[-1]]
 

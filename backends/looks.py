@@ -1,4 +1,4 @@
-"""How far a claim looks: at all ready jobs, or for a while only at those created after the last that it found there.
+"""How far a claim looks: at all ready jobs, or for a while only at those that came after what it found there.
 
 While somebody keeps a transaction open, Postgres cleans nothing up, and a look at all ready jobs reads past each that was done
 since then. Nothing but the time that it takes tells of it.
@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 
 from .job import Job
 
@@ -23,18 +24,27 @@ WATCHED = 5
 """Looks of each kind of which the cheapest tells what they cost, so that a moment's load tells nothing."""
 
 BELIEVED = 60.0
-"""Seconds after the last near look for which it is believed what they cost: it depends on how old the oldest job was."""
+"""Seconds after the last near look for which it is believed what they cost: it depends on where they begin."""
 
 PAUSE, LONGEST_PAUSE = 20.0, 5.0
-"""Whole looks are so many times what they cost apart, but at most so many seconds: so long a job may be overlooked."""
+"""Between whole looks lie so many times the seconds that a near one saves, but at most so many: so long a job is overlooked."""
+
+LOWEST_PRIORITY = -(2**31)
 
 
-Ask = Callable[[datetime | None], list[Job]]
-"""Claims among the jobs created at that time or later, None: among all; returns them in the queue's order."""
+class Near(NamedTuple):
+    """A near look: at jobs of this priority or a higher one that were created at this time or later."""
+
+    priority: int
+    since: datetime
+
+
+Ask = Callable[[Near | None], list[Job]]
+"""Claims among those jobs, None: among all; returns them in the queue's order."""
 
 
 class Looks:
-    """What one process's claims cost. A near look overlooks jobs that became ready again; a whole look soon finds them."""
+    """What one process's claims cost. A near look overlooks older jobs that became ready since; a whole look soon finds them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -42,43 +52,59 @@ class Looks:
         self._near: deque[float] = deque(maxlen=WATCHED)
         self._near_at = 0.0
         self._whole_due = 0.0
-        self._begin: datetime | None = None
+        self._begin: Near | None = None
         self._finds = False
 
-    def claim(self, ask: Ask, limit: int) -> list[Job]:
-        """Ask once, and at all ready jobs when a near look finds nothing where the last whole look found something."""
-        since = self._since()
-        claimed = self._timed(ask, limit, 0, since)
-        is_made_up_for = since is not None and not claimed and self._finds
+    def claim(self, ask: Ask, limit: int, settled: int = 0, at_all: bool = False) -> list[Job]:
+        """Ask for up to `limit` jobs, `at_all`: in a whole look. `settled` says how many jobs the same statement settles.
+
+        A near look that finds nothing is made up for at once where the last whole look found something, unless it settled.
+        """
+        near = None if at_all or self._clock() >= self._whole_due else self._begin
+        claimed = self._timed(ask, limit, settled, near)
+        is_made_up_for = near is not None and not claimed and not settled and self._finds
         return self._timed(ask, limit, 0, None) if is_made_up_for else claimed
 
-    def claim_once(self, ask: Ask, limit: int, settled: int) -> list[Job]:
-        """Ask for up to `limit` jobs, in a statement that settles so many too."""
-        return self._timed(ask, limit, settled, self._since())
-
-    def _since(self) -> datetime | None:
-        return self._begin if self._clock() < self._whole_due else None
-
-    def _timed(self, ask: Ask, limit: int, settled: int, since: datetime | None) -> list[Job]:
+    def _timed(self, ask: Ask, limit: int, settled: int, near: Near | None) -> list[Job]:
         began = self._clock()
-        claimed = ask(since)
-        cost = max(0.0, self._clock() - began - PER_JOB * (settled + len(claimed)))
-        if since is None:
-            self._looked_at_all(cost, claimed, len(claimed) == limit)
+        try:
+            claimed = ask(near)
+        except BaseException:
+            self._whole_due = 0.0
+            raise
+        now = self._clock()
+        cost = max(0.0, now - began - PER_JOB * (settled + len(claimed)))
+        if near is None:
+            self._begin_behind(claimed, len(claimed) == limit)
+            self._whole.append(cost)
+            if now > self._near_at + BELIEVED:
+                self._near.clear()
+            self._whole_due = now + self._pause()
         else:
             self._near.append(cost)
-            self._near_at = self._clock()
+            self._near_at = now
+            if not self._pause():
+                self._whole_due = 0.0
         return claimed
 
-    def _looked_at_all(self, cost: float, claimed: list[Job], may_have_left_some: bool) -> None:
+    def _begin_behind(self, claimed: list[Job], may_have_left_some: bool) -> None:
+        """After a whole look: begin behind the last job that it took, or, when it left none, at the newest that was ever taken.
+
+        Never in the future, which anybody may write into `created_at`.
+        """
         self._finds = bool(claimed)
         if may_have_left_some:
-            self._begin = claimed[-1].created_at
-        elif claimed:
-            self._begin = max(self._begin or claimed[0].created_at, *(job.created_at for job in claimed))
-        self._whole.append(cost)
-        if self._clock() > self._near_at + BELIEVED:
-            self._near.clear()
-        whole, near = min(self._whole), min(self._near, default=0.0)
+            begin = Near(claimed[-1].priority, claimed[-1].created_at)
+        elif times := [job.created_at for job in claimed] + ([self._begin.since] if self._begin else []):
+            begin = Near(LOWEST_PRIORITY, max(times))
+        else:
+            return
+        taken_at = claimed[-1].started_at if claimed else None
+        self._begin = begin._replace(since=min(begin.since, taken_at)) if taken_at else begin
+
+    def _pause(self) -> float:
+        """Seconds between whole looks; 0 while near ones are not worth it."""
+        whole = min(self._whole)
+        near = min(self._near) if len(self._near) == WATCHED else 0.0
         is_dear = len(self._whole) == WATCHED and whole - 2 * near > DEAR
-        self._whole_due = self._clock() + min(PAUSE * (whole - near), LONGEST_PAUSE) if is_dear else 0.0
+        return min(PAUSE * (whole - near), LONGEST_PAUSE) if is_dear else 0.0

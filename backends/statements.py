@@ -119,15 +119,15 @@ def still_mine(tag: str, jobs: Iterable[Job]) -> ColumnElement[bool]:
 
 
 def next_ready(limit: int, near: bool) -> CTE:
-    """The first jobs in the queue's order that nobody else is about to take; `near`: of those created at `since` or later.
+    """The first jobs in the queue's order that nobody else is about to take; `near`: of those that a near look sees.
 
     Materialised: a planner that inlines this under an UPDATE takes more than `limit` rows when its statistics are old.
     NO KEY UPDATE, so that it does not wait for foreign-key checks. The limit stands in the text, so that plans know it.
     """
-    created = [job.created_at >= bindparam("since", type_=Moment)] if near else []
+    seen = [job.priority >= bindparam("least_priority"), job.created_at >= bindparam("since", type_=Moment)] if near else []
     return (
         select(job.id)
-        .where(job.ready_at.is_not(None), any_of(job.job_type, _texts("job_types")), *created)
+        .where(job.ready_at.is_not(None), any_of(job.job_type, _texts("job_types")), *seen)
         .order_by(*ORDER)
         .limit(bindparam("jobs", limit, literal_execute=True))
         .with_for_update(key_share=True, skip_locked=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from backends import Job, Kind, NewJob, Outcome, Queue
-from backends.looks import BELIEVED, DEAR, LONGEST_PAUSE, PAUSE, PER_JOB, WATCHED, Looks
+from backends.looks import BELIEVED, DEAR, LONGEST_PAUSE, LOWEST_PRIORITY, PAUSE, PER_JOB, WATCHED, Looks, Near
 from tests.backends.scene import DONE, insert_many, insert_raw, plans, time_text
 
 OURS = ("quick",)
@@ -35,16 +36,16 @@ class Table:
         self.clock, self.whole, self.near = Clock(), whole, near
         self.found, self.near_found = [_job(NOON)], [_job(NOON)]
         self.limit = 1
-        self.asked: list[datetime | None] = []
+        self.asked: list[Near | None] = []
         self.looks = Looks(self.clock)
 
-    def ask(self, since: datetime | None) -> list[Job]:
+    def ask(self, near: Near | None) -> list[Job]:
         """One look."""
-        self.asked.append(since)
-        self.clock.now += self.near if since else self.whole
-        return self.near_found if since else self.found
+        self.asked.append(near)
+        self.clock.now += self.near if near else self.whole
+        return self.near_found if near else self.found
 
-    def claims(self, number: int) -> list[datetime | None]:
+    def claims(self, number: int) -> list[Near | None]:
         """What that many claims asked for."""
         self.asked.clear()
         for _ in range(number):
@@ -52,8 +53,12 @@ class Table:
         return list(self.asked)
 
 
-def _job(created: datetime) -> Job:
-    return Job._make(created if name == "created_at" else 0 for name in Job._fields)
+def _job(created: datetime, priority: int = 0) -> Job:
+    given = {"created_at": created, "priority": priority, "started_at": NOON + timedelta(hours=1)}
+    return Job._make(given.get(name, 0) for name in Job._fields)
+
+
+AT_NOON = Near(0, NOON)
 
 
 def test_while_whole_looks_are_cheap_there_are_no_others() -> None:
@@ -69,7 +74,7 @@ def test_a_claim_of_many_jobs_is_not_dear_for_its_size() -> None:
 def test_a_statement_that_settles_many_jobs_is_not_dear_for_that() -> None:
     table = Table(whole=0.9 * DEAR + 500 * PER_JOB)
     for _ in range(50):
-        table.looks.claim_once(table.ask, 1, 500)
+        table.looks.claim(table.ask, 1, settled=500)
     assert set(table.asked) == {None}
 
 
@@ -82,13 +87,16 @@ def test_one_cheap_look_among_the_last_says_that_the_dear_ones_were_a_moments_lo
         assert table.claims(1) == [None]
 
 
-@pytest.mark.parametrize(
-    ("limit", "begins_at"), [(2, NOON), (3, NOON + timedelta(seconds=1))], ids=["some may be left", "none is left"]
-)
-def test_after_enough_dear_looks_the_next_begin_behind_what_was_found(limit: int, begins_at: datetime) -> None:
+def test_after_enough_dear_looks_the_next_begin_at_the_last_job_that_was_taken() -> None:
     table = Table(whole=0.1, near=0.001)
-    table.found, table.limit = [_job(NOON + timedelta(seconds=1)), _job(NOON)], limit
-    assert table.claims(WATCHED + 3) == WATCHED * [None] + 3 * [begins_at]
+    table.found, table.limit = [_job(NOON + timedelta(seconds=1), 5), _job(NOON, 3)], 2
+    assert table.claims(WATCHED + 3) == WATCHED * [None] + 3 * [Near(3, NOON)]
+
+
+def test_a_look_that_left_none_has_the_next_begin_at_the_newest_whatever_its_priority() -> None:
+    table = Table(whole=0.1, near=0.001)
+    table.found, table.limit = [_job(NOON + timedelta(seconds=1), 5), _job(NOON, 3)], 3
+    assert table.claims(WATCHED + 1)[-1] == Near(LOWEST_PRIORITY, NOON + timedelta(seconds=1))
 
 
 def test_an_old_job_found_alone_does_not_have_the_next_looks_begin_at_its_time() -> None:
@@ -97,7 +105,40 @@ def test_an_old_job_found_alone_does_not_have_the_next_looks_begin_at_its_time()
     table.claims(WATCHED)
     table.found = [_job(NOON - timedelta(days=1))]
     table.clock.now += LONGEST_PAUSE
-    assert table.claims(2) == [None, NOON]
+    assert table.claims(2) == [None, Near(LOWEST_PRIORITY, NOON)]
+
+
+def test_a_look_that_finds_nothing_lets_the_next_look_at_every_priority() -> None:
+    table = Table(whole=0.1, near=0.001)
+    table.claims(WATCHED)
+    table.found = []
+    table.clock.now += LONGEST_PAUSE
+    assert table.claims(2) == [None, Near(LOWEST_PRIORITY, NOON)]
+
+
+def test_a_job_that_says_it_was_created_in_the_future_hides_no_other() -> None:
+    table = Table(whole=0.1, near=0.001)
+    table.found = [_job(NOON + timedelta(days=9999))]
+    assert table.claims(WATCHED + 1)[-1] == Near(0, NOON + timedelta(hours=1))
+
+
+def test_after_a_look_that_failed_the_next_is_whole() -> None:
+    table = Table(whole=0.1, near=0.001)
+    table.claims(WATCHED)
+    with pytest.raises(RuntimeError):
+        table.looks.claim(_fail, 1)
+    assert table.claims(2) == [None, AT_NOON]
+
+
+def _fail(near: Near | None) -> list[Job]:
+    raise RuntimeError("the database is away")
+
+
+def test_a_whole_look_is_had_whenever_it_is_asked_for() -> None:
+    table = Table(whole=0.1, near=0.001)
+    table.claims(WATCHED)
+    table.looks.claim(table.ask, 1, at_all=True)
+    assert table.asked[-1] is None
 
 
 def test_whole_looks_take_a_twentieth_of_the_time() -> None:
@@ -112,7 +153,7 @@ def test_no_job_is_overlooked_for_longer_than_the_longest_pause() -> None:
     table = Table(whole=10.0, near=0.001)
     table.claims(WATCHED)
     table.clock.now += LONGEST_PAUSE - 0.1
-    assert table.claims(1) == [NOON]
+    assert table.claims(1) == [AT_NOON]
     table.clock.now += 0.1
     assert table.claims(1) == [None]
 
@@ -120,8 +161,8 @@ def test_no_job_is_overlooked_for_longer_than_the_longest_pause() -> None:
 def test_when_near_looks_cost_as_much_there_are_no_more_of_them() -> None:
     table = Table(whole=0.1, near=0.06)
     asked = table.claims(500)
-    assert NOON in asked
-    assert set(asked[-450:]) == {None}
+    assert asked.count(AT_NOON) == WATCHED
+    assert set(asked[2 * WATCHED:]) == {None}
 
 
 def test_near_looks_that_cost_as_much_are_tried_again_after_a_while() -> None:
@@ -129,7 +170,7 @@ def test_near_looks_that_cost_as_much_are_tried_again_after_a_while() -> None:
     table.claims(500)
     table.near = 0.001
     table.clock.now += BELIEVED
-    assert set(table.claims(20)[-15:]) == {NOON}
+    assert set(table.claims(20)[-15:]) == {AT_NOON}
 
 
 def test_when_whole_looks_became_cheap_again_there_are_no_others() -> None:
@@ -144,9 +185,10 @@ def test_a_near_look_that_finds_nothing_is_made_up_for_where_whole_looks_find_so
     table = Table(whole=0.1, near=0.001)
     table.claims(WATCHED)
     table.near_found = []
-    assert table.claims(2) == [NOON, None, NOON, None]
+    assert table.claims(2) == [AT_NOON, None, AT_NOON, None]
     table.found = []
-    assert table.claims(3) == [NOON, None, NOON, NOON]
+    nowhere = Near(LOWEST_PRIORITY, NOON)
+    assert table.claims(3) == [AT_NOON, None, nowhere, nowhere]
 
 
 def test_a_worker_that_found_nothing_yet_has_nothing_to_begin_at() -> None:
@@ -190,7 +232,7 @@ def test_near_looks_find_new_jobs_in_the_queues_order(queue: Queue, engine: Engi
         wanted = [(0, "second"), (7, "urgent"), (0, "third"), (-7, "last")]
         ids = {name: queue.enqueue([NewJob("quick", 1, priority=priority)])[0] for priority, name in wanted}
         claimed = [queue.claim(f"t:{turn}", OURS, 1)[0].id for turn in range(4)]
-        assert looks[WATCHED:] == [True] * 4
+        assert looks[WATCHED:] == [True] * 4 + [False], "of the last one's priority nothing had been looked at yet"
     assert claimed == [ids[name] for name in ("urgent", "second", "third", "last")]
 
 
@@ -224,6 +266,36 @@ def test_a_job_that_became_ready_again_is_claimed_when_nothing_newer_is_there(qu
 
 
 @pg_only
+def test_of_lower_priority_nothing_newer_goes_before_what_is_older(queue: Queue, engine: Engine) -> None:
+    backlog = queue.enqueue([NewJob("quick", 1, priority=3) for _ in range(3)])
+    with dear_whole_looks(queue, engine):
+        for turn in range(WATCHED):
+            queue.enqueue([NewJob("quick", 1, priority=5)])
+            assert queue.claim(f"dear:{turn}", OURS, 1)[0].priority == 5
+        queue.enqueue([NewJob("quick", 1), NewJob("quick", 1, priority=3)])
+        [urgent] = queue.enqueue([NewJob("quick", 1, priority=5)])
+        claimed = [queue.claim(f"t:{turn}", OURS, 1)[0].id for turn in range(4)]
+    assert claimed == [urgent, *backlog]
+
+
+@pg_only
+def test_the_next_of_a_lane_is_claimed_as_the_former_is_settled(queue: Queue, engine: Engine) -> None:
+    lane = queue.enqueue([NewJob("laned", 1) for _ in range(3)])
+    queue.admit()
+    with dear_whole_looks(queue, engine):
+        _grow_dear(queue)
+        queue.enqueue([NewJob("quick", 1)])
+        done = [(job, DONE) for job in queue.claim("t:0", ("laned",), 1)]
+        ran = [job.id for job, _ in done]
+        for turn in range(2):
+            queue.enqueue([NewJob("quick", 1)])
+            claimed = queue.settle_and_claim(f"t:{turn}", done, f"t:{turn + 1}", (*OURS, "laned"), 1).claimed
+            done = [(job, DONE) for job in claimed]
+            ran += [job.id for job in claimed]
+    assert ran == lane
+
+
+@pg_only
 def test_a_near_look_that_finds_nothing_admits_before_it_gives_up(queue: Queue, engine: Engine) -> None:
     with dear_whole_looks(queue, engine) as looks:
         _grow_dear(queue)
@@ -248,7 +320,7 @@ def test_a_near_look_reads_the_index_of_ready_jobs_and_no_rows_before_its_time(
         ask: Callable[[], Any] = lambda: queue.settle_and_claim("t:1", done, "t:2", OURS, 10)  # noqa: E731
         (plan,) = plans(engine, "created_at >=", ask)
     assert "using jobqueue_ready" in plan
-    assert "Index Cond: (created_at >= " in plan.replace("indexing_jobs_1.", "").replace("indexing_jobs.", ""), plan
+    assert re.search(r"Index Cond: .*priority >= .*created_at >= ", plan), plan
     assert "Sort" not in plan.split("CTE claimed")[0], plan
 
 
