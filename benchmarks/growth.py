@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, event, func, select, text
 
-from backends import Kind, Outcome, checkpoint, indexing_jobs
+from backends import Kind, Outcome, checkpoint, hot, indexing_jobs, statements
 
 from . import report
 from .stage import Stage
@@ -71,7 +71,9 @@ def measure(server: str, arguments: argparse.Namespace) -> None:
         if name in NEIGHBOURS:
             print_compared(f"{arguments.rows:,} {name}", beside(server, NEIGHBOURS[name], arguments), alone)
     if OLD_TRANSACTION in (arguments.only or [OLD_TRANSACTION]):
-        print_compared(OLD_TRANSACTION, beside(server, None, arguments, old_transaction=True), alone)
+        print_compared(
+            f"{OLD_TRANSACTION}, behind {arguments.jobs:,} jobs", beside(server, None, arguments, old_transaction=True), alone
+        )
 
 
 def print_compared(name: str, figures: Measured, alone: Measured) -> None:
@@ -88,8 +90,8 @@ def beside(server: str, neighbour: Neighbour | None, arguments: argparse.Namespa
         if neighbour is not None:
             fill(stage, neighbour, arguments.rows)
         with old_snapshot(stage) if old_transaction else contextlib.nullcontext():
-            return {**rate(stage, arguments.jobs), **claims(stage, arguments.claims), **lane_steps(stage, 100),
-                    **chores(stage, crowded=neighbour is not None)}
+            return {**rate(stage, arguments.jobs), **claims(stage, arguments.claims), **looks(stage, 20),
+                    **lane_steps(stage, 100), **chores(stage, crowded=neighbour is not None)}
 
 
 def fill(stage: Stage, neighbour: Neighbour, rows: int) -> None:
@@ -156,6 +158,28 @@ def one_claim(stage: Stage, job_type: str) -> float:
     assert len(claimed) == 1, f"no {job_type} job to claim"
     stage.queue.settle(TAG, [(claimed[0], DONE)])
     return seconds
+
+
+def looks(stage: Stage, count: int) -> Measured:
+    """A claim that looks at all ready jobs, and one that looks near (`backends/looks.py`), both undone; on Postgres alone."""
+    if stage.queue.engine.dialect.name == "sqlite":
+        return {}
+    stage.enqueue(1, program_id=4)
+    newest = stage.queue.read(lambda connection: connection.execute(select(func.max(job.created_at))).scalar_one())
+    given = {"tag": TAG, "job_types": statements.listed(["noop"], False), "least_priority": 0, "since": newest}
+    given |= statements.boot_parameters(False)
+
+    def ask(near: bool) -> float:
+        with stage.queue.engine.connect() as connection:
+            found: list[Any] = []
+            took = milliseconds_of(lambda: found.extend(connection.execute(hot.claim_of(1, False, near), given)))
+            assert len(found) == 1, "the newest job was not found"
+            return took
+
+    return {
+        f"one {name} look, median": (statistics.median(ask(near) for _ in range(count)), "ms")
+        for name, near in {"whole": False, "near": True}.items()
+    }
 
 
 def buffers(stage: Stage) -> Measured:

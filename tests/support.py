@@ -1,10 +1,17 @@
-"""What tests share: waiting for something to become true."""
+"""What tests share: where the project is, waiting for something to become true, and leaving no process behind."""
 
 from __future__ import annotations
 
+import ctypes
+import signal
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PR_SET_PDEATHSIG = 1
 
 T = TypeVar("T")
 
@@ -35,3 +42,9 @@ def passes(seconds: float) -> None:
     """Let so much time pass."""
     over = time.monotonic() + seconds
     eventually(lambda: time.monotonic() > over, within=seconds + 60)
+
+
+def die_with_parent(by: signal.Signals) -> None:
+    """Have the kernel send this process that signal when its parent ends; only Linux can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, by, 0, 0, 0)

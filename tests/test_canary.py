@@ -25,8 +25,8 @@ from backends.tables import secrets
 from config import load
 from tests.apps.http.serving import serving
 from tests.backends.scene import insert_raw
-from tests.supervisor.scene import ROOT, Scene
-from tests.support import eventually
+from tests.supervisor.scene import Scene
+from tests.support import REPOSITORY, eventually
 
 MARK = "canary/" + "Qx7"
 """In each way's secret; the rest names the way."""
@@ -87,8 +87,8 @@ def needed(scene: Scene) -> dict[str, str]:
 def supervisor(scene: Scene, *words: str, said: str = "") -> str:
     """Run a command; what it said on both streams must not hold the mark. Returns its output."""
     done = subprocess.run(
-        [sys.executable, "-m", "supervisor.main", *words, "-c", str(scene.config)], cwd=ROOT, input=said, text=True,
-        capture_output=True, timeout=60, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, "-m", "supervisor.main", *words, "-c", str(scene.config)], cwd=REPOSITORY, input=said, text=True,
+        capture_output=True, timeout=60, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
     )
     assert done.returncode == 0, done.stderr
     assert MARK not in done.stdout + done.stderr
@@ -128,10 +128,10 @@ def shown_by_the_api(scene: Scene, job_ids: Iterable[int]) -> str:
 def said_without_the_key(scene: Scene, job_ids: Iterable[int]) -> str:
     """What reading each secret, and changing their keys, says where the key is another one; with the tracebacks."""
     said = []
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JOBQUEUE_ENCRYPTION_KEYS": new_key()}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "JOBQUEUE_ENCRYPTION_KEYS": new_key()}
     for words in (("doctor",), ("secrets", "rotate", "--traceback")):
         command = [sys.executable, "-m", "supervisor.main", *words, "-c", str(scene.config)]
-        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=60, env=environment)
+        done = subprocess.run(command, cwd=REPOSITORY, text=True, capture_output=True, timeout=60, env=environment)
         said.append(done.stdout + done.stderr)
     stranger = Keyring(environment=environment)
     for each in scene.queue.read(lambda connection: connection.execute(select(secrets)).all()):

@@ -13,7 +13,8 @@ import typer
 
 from backends.diagram import state_diagram
 from supervisor.commands.tree import EVERYWHERE, app
-from tests.markdown import PAGES, REPOSITORY, anchors, blocks, commands, links
+from tests.markdown import PAGES, anchors, blocks, commands, links
+from tests.support import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
 

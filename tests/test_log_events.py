@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.events import Event
-from tests.markdown import REPOSITORY
+from tests.support import REPOSITORY
 from workers.worker import ENDED
 
 PACKAGES = ("apps", "workers", "supervisor", "backends", "config")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backends import check, head, open_engine
 from tests.backends.legacy_tables import make, rows
-from tests.markdown import REPOSITORY
+from tests.support import REPOSITORY
 
 
 def migrate(folder: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:

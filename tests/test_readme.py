@@ -18,8 +18,8 @@ from sqlalchemy import select
 
 from backends import JobView, Queue, indexed_files, open_engine
 from supervisor import read_status
-from tests.markdown import REPOSITORY, blocks
-from tests.support import eventually
+from tests.markdown import blocks
+from tests.support import REPOSITORY, eventually
 
 API = "http://127.0.0.1:8000"
 README, QUICKSTART = REPOSITORY / "README.md", REPOSITORY / "docs" / "quickstart.md"

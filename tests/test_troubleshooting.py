@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from backends import NewJob, Queue
-from tests.markdown import REPOSITORY, blocks
-from tests.support import eventually
+from tests.markdown import blocks
+from tests.support import REPOSITORY, eventually
 from tests.test_readme import API, Clone, clone
 
 PAGE = REPOSITORY / "docs" / "troubleshooting.md"

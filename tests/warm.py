@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import functools
 import importlib
 import json
@@ -23,14 +22,13 @@ from typing import Any
 import setproctitle
 
 from tests.audit import forbid_opening_databases
+from tests.support import REPOSITORY, die_with_parent
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 IMPORTED = (
     "alembic.command", "apps.extension", "backends", "config", "psycopg", "rich.console", "rich.progress", "rich.table",
     "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite.pysqlite", "supervisor.commands", "supervisor.loop",
     "supervisor.maintenance", "supervisor.probing", "supervisor.refusals", "supervisor.starting", "workers.worker",
 )
-PR_SET_PDEATHSIG = 1
 
 
 class Started:
@@ -159,7 +157,7 @@ def _be_the_program(order: Mapping[str, Any], streams: Sequence[int]) -> None:
     code: object = 70
     try:
         os.setsid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        die_with_parent(signal.SIGTERM)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)

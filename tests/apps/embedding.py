@@ -14,7 +14,8 @@ import psutil
 
 from apps.processor import JobQueueProcessor
 from config import SUPERVISED, running_pid
-from tests.supervisor.scene import ROOT, Scene, is_gone
+from tests.supervisor.scene import Scene, is_gone
+from tests.support import REPOSITORY
 
 
 class Embedding(Scene):
@@ -55,7 +56,7 @@ class Embedding(Scene):
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, stderr=log, stdout=log, stdin=subprocess.DEVNULL, start_new_session=True,
-                env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}", "JOBQUEUE_CONFIG": str(self.config)},
+                env=os.environ | {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{self.folder}", "JOBQUEUE_CONFIG": str(self.config)},
             )
         return self.process
 

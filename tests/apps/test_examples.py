@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from tests.apps.embedding import Embedding
-from tests.supervisor.scene import ROOT, is_gone
-from tests.support import eventually
+from tests.supervisor.scene import is_gone
+from tests.support import REPOSITORY, eventually
 
 SCAN = {"handler": "apps.indexing.jobs:full_scan", "lane": "program:{program_id}"}
 
@@ -22,7 +22,7 @@ class DocumentsApp(Embedding):
 
     def run(self) -> None:
         """Start it and wait until it answers."""
-        self.launch("--app-dir", str(ROOT / "docs" / "examples"), app="documents_app:app")
+        self.launch("--app-dir", str(REPOSITORY / "docs" / "examples"), app="documents_app:app")
         eventually(self._answers, within=40)
 
     def get(self, path: str) -> Any:

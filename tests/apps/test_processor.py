@@ -18,8 +18,8 @@ from apps.processor import JobQueueProcessor
 from backends import Status
 from config import Processing, order_processing, processing_ordered
 from tests.apps.embedding import Embedding
-from tests.supervisor.scene import ROOT, is_gone
-from tests.support import eventually
+from tests.supervisor.scene import is_gone
+from tests.support import REPOSITORY, eventually
 
 Embed = Callable[..., Embedding]
 UP_WITHIN = 40.0
@@ -185,7 +185,7 @@ def test_a_run_directory_that_cannot_be_used_is_said_and_used_as_soon_as_it_can_
 def test_an_operators_supervisor_rests_when_the_api_says_so_and_outlives_it(embed: Embed) -> None:
     scene = embed(workers=1)
     scene.write_config()
-    operators = subprocess.Popen([sys.executable, "-m", "tests.supervisor.run_one", str(scene.config)], cwd=ROOT)
+    operators = subprocess.Popen([sys.executable, "-m", "tests.supervisor.run_one", str(scene.config)], cwd=REPOSITORY)
     try:
         eventually(scene.is_up, within=UP_WITHIN)
         with JobQueueProcessor(scene.config) as processor:
@@ -211,7 +211,7 @@ def test_a_run_directory_that_is_removed_comes_back_and_nothing_is_doubled(embed
     eventually(lambda: scene.events("run_dir.restored"))
     eventually(scene.is_up)
     assert scene.supervisor_pid == first
-    other = subprocess.run([sys.executable, "-m", "tests.supervisor.run_one", str(scene.config)], cwd=ROOT, timeout=60)
+    other = subprocess.run([sys.executable, "-m", "tests.supervisor.run_one", str(scene.config)], cwd=REPOSITORY, timeout=60)
     assert other.returncode == 5
     family = scene.family()
     scene.stop()
@@ -237,7 +237,7 @@ def test_a_killed_supervisor_of_an_operator_is_left_to_the_operator_for_a_while(
     scene = embed(workers=1)
     scene.write_config()
     command = [sys.executable, "-m", "tests.supervisor.run_one", str(scene.config)]
-    operators = subprocess.Popen(command, cwd=ROOT)
+    operators = subprocess.Popen(command, cwd=REPOSITORY)
     eventually(scene.is_up, within=UP_WITHIN)
     with JobQueueProcessor(scene.config) as processor:
         assert processor.status().running
@@ -245,7 +245,7 @@ def test_a_killed_supervisor_of_an_operator_is_left_to_the_operator_for_a_while(
         assert operators.wait(10)
         with pytest.raises(AssertionError, match="not within 3 s"):
             eventually(lambda: scene.supervisor_pid, within=3)
-        operators = subprocess.Popen(command, cwd=ROOT)
+        operators = subprocess.Popen(command, cwd=REPOSITORY)
         eventually(scene.is_up, within=UP_WITHIN)
         assert scene.supervisor_pid == operators.pid
     operators.terminate()
@@ -299,7 +299,7 @@ def test_whoever_orders_whatever_at_once_the_last_order_holds_and_nobody_is_doub
     seed = random.randrange(10**6)
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", RACER, str(scene.config), str(seed + number)], cwd=ROOT, stdin=subprocess.PIPE,
+            [sys.executable, "-c", RACER, str(scene.config), str(seed + number)], cwd=REPOSITORY, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True,
         )
         for number in range(4)

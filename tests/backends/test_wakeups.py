@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,9 +16,7 @@ from sqlalchemy import Engine, text
 from backends import DatabaseUnavailable, InheritedConnection, NewJob, Queue, Watch, open_engine, watch
 from tests.backends.scene import insert_raw, running
 from tests.postgres import PrivatePostgres
-from tests.support import eventually
-
-ROOT = Path(__file__).parents[2]
+from tests.support import REPOSITORY, eventually
 
 
 @pytest.fixture
@@ -40,7 +37,7 @@ with foreign_engine(sys.argv[1]).begin() as connection:
 
 
 def _insert_elsewhere(url: str, number: int = 1) -> None:
-    subprocess.run([sys.executable, "-c", INSERT, url, str(number)], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-c", INSERT, url, str(number)], check=True, cwd=REPOSITORY)
 
 
 def test_an_insert_by_another_process_is_seen(hints: Watch, queue: Queue, database_url: str) -> None:

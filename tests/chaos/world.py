@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError
 
 from backends import DatabaseUnavailable, open_engine, upgrade
 from tests.postgres import PrivatePostgres
-from tests.supervisor.scene import ROOT, Process, Scene, signal_all
-from tests.support import eventually
+from tests.supervisor.scene import Process, Scene, signal_all
+from tests.support import REPOSITORY, eventually
 from tests.warm import warm
 from workers import boot_time
 
@@ -155,7 +155,7 @@ class World:
         log = self.folder / f"client-{name}.log"
         with log.open("ab") as lines, open(os.devnull) as nothing:
             streams = nothing.fileno(), lines.fileno(), lines.fileno()
-            client = warm().start("tests.chaos.client", [*asked, *how], ROOT, os.environ, streams)
+            client = warm().start("tests.chaos.client", [*asked, *how], REPOSITORY, os.environ, streams)
         self._clients.append((log, client))
 
     def mend(self) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from supervisor import read_status
-from tests.support import eventually
-from tests.warm import REPOSITORY, warm
+from tests.support import REPOSITORY, eventually
+from tests.warm import warm
 
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
 """For what does not depend on the database."""

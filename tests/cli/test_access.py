@@ -12,7 +12,8 @@ from sqlalchemy import select
 from apps.access.tokens import identify
 from backends import api_tokens, open_engine
 from tests.cli.conftest import CONFIGURATION, Place, on_sqlite
-from tests.markdown import REPOSITORY, blocks
+from tests.markdown import blocks
+from tests.support import REPOSITORY
 
 
 def whose(place: Place, secret: str) -> str | None:

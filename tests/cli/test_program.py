@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Place, on_sqlite
-from tests.warm import REPOSITORY
+from tests.support import REPOSITORY
 
 HEAVY = {
     "sqlalchemy",

@@ -19,7 +19,8 @@ import psycopg
 
 from tests.chaos.proxy import Proxy
 from tests.chaos.world import Database, Server
-from tests.supervisor.scene import ROOT, signal_all
+from tests.supervisor.scene import signal_all
+from tests.support import REPOSITORY
 
 _SPAN = range(22)
 
@@ -42,7 +43,8 @@ class Cluster(Database):
 
     def run(self, *arguments: str) -> str:
         """One command of the scripts."""
-        command = [sys.executable, str(ROOT / "deploy" / "cluster" / "cluster.py"), "--folder", str(self.folder), *arguments]
+        program = REPOSITORY / "deploy" / "cluster" / "cluster.py"
+        command = [sys.executable, str(program), "--folder", str(self.folder), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout

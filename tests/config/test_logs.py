@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from config.logs import SharedFile
+from tests.support import REPOSITORY
 from workers import readable
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_many_processes_write_one_file_through_its_rotation_without_losing_a_line(tmp_path: Path) -> None:
@@ -28,7 +27,7 @@ handler = SharedFile(Path({str(log)!r}), most_bytes=500, keep=100)
 for number in range(200):
     handler.handle(logging.LogRecord("n", 20, "", 0, f"{{sys.argv[1]}} {{number}}", (), None))
 """
-    writers = [subprocess.Popen([sys.executable, "-c", code, str(n)], cwd=ROOT) for n in range(3)]
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(n)], cwd=REPOSITORY) for n in range(3)]
     assert [writer.wait(30) for writer in writers] == [0, 0, 0]
     files = [each for each in tmp_path.iterdir() if not each.name.endswith(".lock")]
     lines = [line for each in files for line in each.read_text().splitlines()]
@@ -54,7 +53,7 @@ logging.getLogger("jobqueue.x").info("plain %s", "words")
 logging.getLogger("jobqueue.x").debug("not this")
 logging.getLogger("foreign").info("nor this")
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=30)
     first, second = (json.loads(line) for line in done.stderr.splitlines())
     assert (first["event"], first["count"], first["level"]) == ("workers.wanted", 3, "info")
     assert (second["event"], second["logger"], second["level"]) == ("plain words", "jobqueue.x", "info")
@@ -75,7 +74,7 @@ try:
 except ValueError:
     logging.getLogger("jobqueue.y").exception("it failed with Bearer hidden-hidden")
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=30)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert len(lines) == 4
     assert "hidden" not in done.stderr
@@ -97,7 +96,7 @@ log = logging.getLogger("jobqueue.x")
 def written(code: str, file: Path) -> subprocess.CompletedProcess[str]:
     """Run a program that logs to the file."""
     return subprocess.run(
-        [sys.executable, "-c", WRITES + code, str(file)], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", WRITES + code, str(file)], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=30
     )
 
 
@@ -165,7 +164,7 @@ def ends_of(kind: str) -> tuple[int, int]:
 def test_nobody_waits_for_who_reads_and_what_was_dropped_meanwhile_is_told_when_there_is_room(kind: str) -> None:
     reader, writer = ends_of(kind)
     process = subprocess.Popen(
-        [sys.executable, "-c", PATIENT], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writer
+        [sys.executable, "-c", PATIENT], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writer
     )
     os.close(writer)
     try:
@@ -193,7 +192,7 @@ def test_a_reader_that_is_gone_costs_nothing_but_the_lines() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-c", PATIENT], cwd=ROOT, input=b"go on\n", stdout=subprocess.PIPE, stderr=writer, timeout=30,
+        [sys.executable, "-c", PATIENT], cwd=REPOSITORY, input=b"go on\n", stdout=subprocess.PIPE, stderr=writer, timeout=30,
         check=False,
     )
     os.close(writer)
@@ -205,7 +204,7 @@ def test_a_standard_error_that_was_closed_costs_nothing_but_the_lines(line: str)
     assert line in PATIENT
     code = "import os\n" + PATIENT.replace(line, f"os.close(2)\n{line}")
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, input=b"go on\n", capture_output=True, timeout=30, check=False
+        [sys.executable, "-c", code], cwd=REPOSITORY, input=b"go on\n", capture_output=True, timeout=30, check=False
     )
     assert (done.returncode, done.stdout) == (0, b"done\n")
     assert (b"line 0" in done.stderr, b"after" in done.stderr) == ("after" in line, False)

@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 from config import needs_restart, schema
 from config.fields import keys
 from config.reloading import RELOADABLE, is_reloadable
+from tests.support import REPOSITORY
 
 from .support import Desk
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_committed_page_and_schema_are_as_they_would_be_written() -> None:
     check = subprocess.run(
-        [sys.executable, "-m", "config.reference", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "config.reference", "--check"], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert (check.returncode, check.stdout, check.stderr) == (0, "", "")
 
@@ -28,9 +26,9 @@ def test_every_key_is_explained() -> None:
 
 
 def test_the_page_names_every_code_that_the_sources_use() -> None:
-    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
     used = {
-        code for source in (ROOT / "config").glob("*.py") for code in re.findall(r"CFG-[A-Z-]+[A-Z]", source.read_text())
+        code for source in (REPOSITORY / "config").glob("*.py") for code in re.findall(r"CFG-[A-Z-]+[A-Z]", source.read_text())
     }
     assert used
     assert {code for code in used if f"| `{code}` |" not in page} == set()

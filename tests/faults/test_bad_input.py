@@ -16,8 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backends import BadParameters, NewJob, Queue, Status, open_engine
 from tests.backends.hostile import hostile_values, insert_sql
-from tests.supervisor.scene import ROOT
-from tests.support import eventually
+from tests.support import REPOSITORY, eventually
 
 from .watched import ON_ONE_DATABASE, Watch
 
@@ -103,8 +102,8 @@ def test_b2_no_supervisor_starts_with_a_hostile_configuration(tmp_path: Path, na
     config.write_text(BOMBS[name])
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "tests.supervisor.run_one", str(config)], cwd=ROOT, capture_output=True, text=True, timeout=60,
-        check=False,
+        [sys.executable, "-m", "tests.supervisor.run_one", str(config)], cwd=REPOSITORY, capture_output=True, text=True,
+        timeout=60, check=False,
     )
     assert done.returncode == 78, done.stderr
     expect_its_place(name, done.stderr.splitlines()[0])

@@ -19,8 +19,8 @@ from backends import JobTypeFacts, Queue, Status, open_engine
 from supervisor import running_pid
 from tests.backends.scene import in_processes
 from tests.permitted import cannot_be_done, needs, own_pids
-from tests.supervisor.scene import ROOT, attempts, is_gone
-from tests.support import eventually, passes
+from tests.supervisor.scene import attempts, is_gone
+from tests.support import REPOSITORY, eventually, passes
 
 from .pid_namespace import LAST_PID
 from .preloaded import NoFork, with_environment
@@ -231,8 +231,8 @@ class Namespace:
         scene.write_config()
         with scene.log.open("ab") as log:
             self._one = scene.process = subprocess.Popen(
-                [*own_pids(), sys.executable, "-m", "tests.faults.pid_namespace", str(scene.config)], cwd=ROOT,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                [*own_pids(), sys.executable, "-m", "tests.faults.pid_namespace", str(scene.config)], cwd=REPOSITORY,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
             )
         self._answer()
         eventually(lambda: scene.status.get("state") == "running", within=20)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
@@ -22,7 +21,7 @@ from config import load
 from supervisor import run
 from tests.audit import forbid_opening_databases
 from tests.chaos.checker import check, gather
-from tests.support import eventually
+from tests.support import die_with_parent, eventually
 
 from .databases import Databases, Place
 from .enqueue_path import enqueue, prepare_for_enqueue
@@ -37,7 +36,6 @@ LONGEST_WALK, LONGEST_DRAIN = 60.0, 60.0
 """Seconds."""
 
 LONG_AGO = "'2020-01-01 00:00:00.000000+00:00'"
-PR_SET_PDEATHSIG = 1
 
 Killer = Callable[[int], None]
 """Called with the pid of the process on the path, before it begins."""
@@ -111,7 +109,7 @@ def _fork(log: Path, main: Callable[[], int]) -> int:
         return pid
     code = 70
     try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        die_with_parent(signal.SIGKILL)
         os.setsid()
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for standard in (1, 2):

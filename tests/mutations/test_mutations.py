@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from .catalogue import HERE, ROOT, DoesNotApply, Mutation, catalogue, mutate
+from tests.support import REPOSITORY
+
+from .catalogue import HERE, DoesNotApply, Mutation, catalogue, mutate
 from .trial import Failure, attempt, judge
 
 MUTATIONS = catalogue()
@@ -24,7 +26,7 @@ def test_every_patch_is_in_the_catalogue_and_every_entry_has_its_patch() -> None
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_patch_removes_its_guard_from_the_sources_as_they_are(name: str, tmp_path: Path) -> None:
     changed = re.findall(r"^\+\+\+ b/(\S+)", MUTATIONS[name].patch, re.MULTILINE)
-    before = {each: (ROOT / each).read_text() for each in changed}
+    before = {each: (REPOSITORY / each).read_text() for each in changed}
     for each, text in before.items():
         (tmp_path / each).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / each).write_text(text)
@@ -47,7 +49,7 @@ def test_the_tests_that_must_notice_exist_and_name_what_is_broken(name: str) -> 
 @cache
 def functions_of(file: str) -> set[str]:
     """The names of the functions of a file of tests."""
-    return {node.name for node in ast.parse((ROOT / file).read_text()).body if isinstance(node, ast.FunctionDef)}
+    return {node.name for node in ast.parse((REPOSITORY / file).read_text()).body if isinstance(node, ast.FunctionDef)}
 
 
 HUNK = "--- a/file.py\n+++ b/file.py\n@@ -7,3 +7,2 @@\n before\n-guard\n after\n"

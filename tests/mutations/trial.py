@@ -13,7 +13,9 @@ import xml.etree.ElementTree as xml
 from dataclasses import dataclass
 from pathlib import Path
 
-from .catalogue import ROOT, DoesNotApply, Mutation, mutate
+from tests.support import REPOSITORY
+
+from .catalogue import DoesNotApply, Mutation, mutate
 
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "*.db*", "build", "dist")
 BY_ASSERTION = ("AssertionError", "assert ")
@@ -50,7 +52,7 @@ def attempt(mutation: Mutation) -> Verdict:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         copy = Path(folder) / "project"
-        shutil.copytree(ROOT, copy, ignore=LEFT_OUT, symlinks=True)
+        shutil.copytree(REPOSITORY, copy, ignore=LEFT_OUT, symlinks=True)
         try:
             mutate(copy, mutation.patch)
         except DoesNotApply as error:

@@ -7,10 +7,9 @@ import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.support import REPOSITORY
 
 BEFORE = """
 import json, os, select, signal, sys, time
@@ -28,7 +27,7 @@ def in_a_fresh_process(body: str) -> Any:
     """Run the code; it prints one line of JSON, which is returned."""
     code = BEFORE + textwrap.dedent(body)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False, cwd=ROOT,
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False, cwd=REPOSITORY,
         env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
     )
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import config
 import supervisor
 from tests.audit import forbid_opening_databases
+from tests.support import die_with_parent
 
 
 def main() -> int:
@@ -24,13 +24,7 @@ def main() -> int:
         return 78
 
 
-def _die_with_the_tests() -> None:
-    """A run of the tests that is killed leaves no supervisor behind; only Linux can say so."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
-
-
 if __name__ == "__main__":
-    _die_with_the_tests()
+    die_with_parent(signal.SIGTERM)
     forbid_opening_databases()
     sys.exit(main())

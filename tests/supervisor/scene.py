@@ -17,10 +17,8 @@ from sqlalchemy import make_url
 
 from backends import JobView, NewJob, Queue, Status, open_engine
 from supervisor import read_status
-from tests.support import eventually
+from tests.support import REPOSITORY, eventually
 from tests.warm import Started, warm
-
-ROOT = Path(__file__).parents[2]
 
 Process = subprocess.Popen[bytes] | Started
 
@@ -77,17 +75,17 @@ class Scene:
         """
         self.write_config()
         variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-        variables["PYTHONPATH"] = f"{ROOT}{os.pathsep}{self.folder}"
+        variables["PYTHONPATH"] = f"{REPOSITORY}{os.pathsep}{self.folder}"
         program, arguments = "tests.supervisor.run_one", [str(self.config)]
         with self.log.open("ab") as log, open(os.devnull) as nothing:
             out = log.fileno() if output is None else output
             if prefix:
                 self.process = subprocess.Popen(
-                    [*prefix, sys.executable, "-m", program, *arguments], cwd=ROOT, stderr=out, stdout=out,
+                    [*prefix, sys.executable, "-m", program, *arguments], cwd=REPOSITORY, stderr=out, stdout=out,
                     stdin=nothing, start_new_session=True, env=variables,
                 )
             else:
-                self.process = warm().start(program, arguments, ROOT, variables, (nothing.fileno(), out, out))
+                self.process = warm().start(program, arguments, REPOSITORY, variables, (nothing.fileno(), out, out))
         return self.process
 
     def start(self, output: int | None = None) -> Scene:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.support import REPOSITORY
 
 PROBE = """
 import json, select, sys
@@ -29,7 +29,7 @@ def findings(folder: Path, *targets: str, **modules: str) -> Any:
     """Probe these targets after writing these modules."""
     for name, text in modules.items():
         (folder / f"{name}.py").write_text(text)
-    environment = {"PYTHONPATH": f"{ROOT}:{folder}", "PATH": "/usr/bin:/bin"}
+    environment = {"PYTHONPATH": f"{REPOSITORY}:{folder}", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(
         [sys.executable, "-c", PROBE, *targets], capture_output=True, text=True, timeout=30, check=False, env=environment
     )

@@ -14,10 +14,10 @@ import pytest
 
 from backends import NewJob, Queue, open_engine
 from config import read_status, running_pid
-from tests.supervisor.scene import ROOT, TIMINGS, is_gone
-from tests.support import eventually
+from tests.supervisor.scene import TIMINGS, is_gone
+from tests.support import REPOSITORY, eventually
 
-PROGRAM = ROOT / "run_job_processor.py"
+PROGRAM = REPOSITORY / "run_job_processor.py"
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
 
 
@@ -33,7 +33,7 @@ class Desk:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(ROOT)}
+        return os.environ | {"PYTHONPATH": str(REPOSITORY)}
 
     @property
     def log(self) -> str:

@@ -18,8 +18,7 @@ import pytest
 from apps.access.tokens import create_token
 from apps.access.users import add_user
 from backends import open_engine, upgrade
-from tests.markdown import REPOSITORY
-from tests.support import eventually
+from tests.support import REPOSITORY, eventually
 
 SECRET = "hunter2hunter2"
 

@@ -20,7 +20,8 @@ from tests.apps.http.conftest import Served
 from tests.apps.http.scene import Switch, index
 from tests.apps.http.test_openapi import OPERATIONS
 from tests.backends.scene import change, insert_raw, row
-from tests.markdown import REPOSITORY, blocks
+from tests.markdown import blocks
+from tests.support import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "api.md"
 

@@ -22,9 +22,8 @@ from sqlalchemy import Engine, event
 from apps.http.families import Families
 from backends import Measures, NewJob, Queue
 from tests.apps.http.conftest import Person, Served
-from tests.markdown import REPOSITORY
 from tests.supervisor.scene import Scene
-from tests.support import eventually
+from tests.support import REPOSITORY, eventually
 
 FORWARDED = {"X-Forwarded-For": "203.0.113.9"}
 
