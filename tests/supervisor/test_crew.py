@@ -11,7 +11,7 @@ from random import Random
 from supervisor.crew import Crew
 from supervisor.limits import Limits
 from supervisor.restarts import RestartPolicy
-from workers import Activity, Board, Order, Phase
+from workers import Activity, Board, Phase
 from workers.slot import Cancel
 
 LIMITS = Limits(lock_timeout=60.0, heartbeat_interval=6.0, poll_interval=1.0, ready_timeout=60.0)
