@@ -30,12 +30,13 @@ def main() -> int:
     world = World(folder, database, Random(asked.seed))
     try:
         done = soak(world, plan(asked.seed, 60 * asked.minutes, asked.every, asked.backend == "postgres"))
-        evidence = world.evidence()
+        evidence, near = world.evidence(), world.claims_in_near_looks
     finally:
         world.close()
     violations = [*check(evidence), *world.broken(), *too_late(evidence, done)]
     missing = too_little(asked.minutes, done, evidence)
     print(f"{asked.backend}, seed {asked.seed}, {asked.minutes:g} minutes: {told(done, evidence)}")
+    print(f"  claims in near looks: {near}")
     for wrong in (*violations, *missing):
         print(wrong)
     print(f"{len(violations)} violations" + (f"; all logs and histories are in {folder}" if violations else ""))

@@ -35,6 +35,7 @@ def test_no_promise_is_broken_while_everything_is_killed_stopped_and_taken_away(
     evidence = world.evidence()
     assert sum(row.status == "completed" for row in evidence.rows) >= 20
     assert check(evidence) + world.broken() == []
+    assert (world.claims_in_near_looks > 0) == (backend == "postgresql")
 
 
 def test_a_plan_is_the_same_for_the_same_seed_and_holds_every_fault() -> None:

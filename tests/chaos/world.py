@@ -131,6 +131,9 @@ class World:
         witness.install(self.engine)
         self.queue = Operator(self.engine, self.histories)
         self.scenes = [self._scene(name, workers) for name in ("one", "two", "three")[:supervisors]]
+        self._near_looks = folder / "near-looks"
+        for scene in self.scenes[1:2]:
+            scene.near_looks = self._near_looks
         self._clients: list[tuple[Path, Process]] = []
         self.drained_in = 0.0
         self.told_to_end: set[int] = set()
@@ -239,6 +242,11 @@ class World:
             Violation("G13", f"process {each['pid']} ended by itself: {each['reason']}")
             for each in lost if "exit code" in each["reason"]
         ]
+
+    @property
+    def claims_in_near_looks(self) -> int:
+        """How often workers of the second supervisor, who are near-sighted, claimed something without looking at all there is."""
+        return self._near_looks.stat().st_size if self._near_looks.exists() else 0
 
     def processes(self, scene: Scene, role: str) -> list[int]:
         """The pids of a supervisor's living children of a role: `worker`, `maintenance`, or `supervisor` for itself."""

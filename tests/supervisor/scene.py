@@ -47,6 +47,8 @@ class Scene:
         self.queue = Queue(open_engine(database_url))
         self.log = self.folder / "log"
         self.process: Process | None = None
+        self.near_looks: Path | None = None
+        """Where its workers note their near looks, if they are near-sighted."""
         types = {each: {"handler": f"tests.supervisor.handlers:{each}"} for each in HANDLERS}
         process_ids = [f"{name}-{number}" for number in range(1, workers + 1)]
         self.settings: dict[str, Any] = {
@@ -76,7 +78,7 @@ class Scene:
         self.write_config()
         variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         variables["PYTHONPATH"] = f"{REPOSITORY}{os.pathsep}{self.folder}"
-        program, arguments = "tests.supervisor.run_one", [str(self.config)]
+        program, arguments = "tests.supervisor.run_one", [str(self.config), *map(str, filter(None, [self.near_looks]))]
         with self.log.open("ab") as log, open(os.devnull) as nothing:
             out = log.fileno() if output is None else output
             if prefix:
