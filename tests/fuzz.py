@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from apps.access.tokens import create_token
 from apps.access.users import add_user
 from backends import NewJob, Queue, open_engine, upgrade
 from tests.postgres import PrivatePostgres
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 CHECKS = (
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
@@ -91,13 +90,6 @@ def prepare(url: str) -> str:
         token = create_token(connection, add_user(connection, "fuzz", is_admin=True), "fuzz", None).secret
     engine.dispose()
     return token
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -8,12 +8,13 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from functools import cache
 from pathlib import Path
+
+from tests.support import free_port
 
 _SETTINGS = """
 listen_addresses = '127.0.0.1'
@@ -90,7 +91,7 @@ class PrivatePostgres:
 
     def __init__(self, settings: str = "", replica_of: PrivatePostgres | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="jqpg-", dir="/tmp"))
-        self.port = _free_port()
+        self.port = free_port()
         self._server: subprocess.Popen[bytes] | None = None
         self._data = self.folder / "data"
         _hand_over(self.folder)
@@ -171,12 +172,6 @@ def _run(*command: str) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed: {done.stderr.strip()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(url: str, within: float = 20.0) -> None:

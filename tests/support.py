@@ -1,9 +1,12 @@
-"""What tests share: where the project is, waiting for something to become true, and leaving no process behind."""
+"""What tests share: where the project is, a free port, waiting for something to become true, and leaving no process behind."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import random
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +17,14 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PR_SET_PDEATHSIG = 1
 
 T = TypeVar("T")
+
+
+def free_port() -> int:
+    """A loopback port that nothing is bound to, out of a range from which the kernel hands out none by itself."""
+    for port in random.SystemRandom().sample(range(10_000, 20_000), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("of a hundred ports none was free")
 
 
 def comes_true(predicate: Callable[[], object], within: float = 10.0, every: float = 0.02) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ import psutil
 from apps.processor import JobQueueProcessor
 from config import SUPERVISED, running_pid
 from tests.supervisor.scene import Scene, is_gone
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, free_port
 
 
 class Embedding(Scene):
@@ -23,7 +22,7 @@ class Embedding(Scene):
 
     def __init__(self, folder: Path, database_url: str, name: str = "one", **settings: Any) -> None:
         super().__init__(folder, database_url, name, api={"auth": "none"}, **settings)
-        self.port = _free_port()
+        self.port = free_port()
         self.seen: set[int] = set()
 
     @property
@@ -83,9 +82,3 @@ class Embedding(Scene):
                     for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
                         process.kill()
         super().close()
-
-
-def _free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])

@@ -136,7 +136,7 @@ def test_four_api_processes_share_one_processor_and_the_last_one_ends_it(embed: 
     eventually(lambda: scene.status["state"] == "draining")
     scene.until.touch()
     scene.exit_code(30)
-    assert is_gone(*family)
+    eventually(lambda: is_gone(*family))
     assert (scene.job(job_id).status, scene.job(job_id).retry_count) == (Status.COMPLETED, 0)
 
 
@@ -168,6 +168,7 @@ def test_a_run_directory_that_cannot_be_used_is_said_and_used_as_soon_as_it_can_
     scene.run_dir.touch()
     scene.launch()
     eventually(lambda: scene.events("processor.not_started"), within=UP_WITHIN)
+    eventually(lambda: "running on" in scene.log.read_text())
     with httpx2.Client(base_url=f"http://127.0.0.1:{scene.port}/job-queue", trust_env=False, timeout=20) as client:
         status = client.get("/status")
         assert (status.status_code, status.json()["processor"]["shutdown_requested"]) == (200, False)
@@ -207,7 +208,7 @@ def test_an_operators_supervisor_rests_when_the_api_says_so_and_outlives_it(embe
 def test_a_run_directory_that_is_removed_comes_back_and_nothing_is_doubled(embed: Embed) -> None:
     scene = started(embed(workers=1))
     first = scene.supervisor_pid
-    shutil.rmtree(scene.run_dir)
+    shutil.rmtree(scene.run_dir.rename(scene.folder / "moved"))  # as it is removed, files would come back into it
     eventually(lambda: scene.events("run_dir.restored"))
     eventually(scene.is_up)
     assert scene.supervisor_pid == first

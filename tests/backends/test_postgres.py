@@ -19,7 +19,7 @@ from sqlalchemy import text
 from backends import BadDatabaseUrl, DatabaseUnavailable, check, open_engine, tell_of_waiting, upgrade
 from backends.postgres import Listener, listen, masked
 from tests.postgres import PrivatePostgres
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 INSERT = "INSERT INTO {} (program_id, job_type) VALUES (1, 'full_scan')"
@@ -148,12 +148,6 @@ def pooled_url(tmp_path: Path) -> Iterator[str]:
         pooler.terminate()
         pooler.wait()
         server.remove()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answers(url: str) -> bool:

@@ -9,11 +9,11 @@ from random import Random
 
 from backends import Status
 from tests.chaos.recovery import Distribution
-from tests.supervisor.scene import attempts
+from tests.supervisor.scene import attempts, moment_of
 from tests.support import eventually
 
 from .asked import Asked
-from .watched import RUNNABLE, WHOLE, Watch, WatchedScene, moment_of, watch_of
+from .watched import RUNNABLE, WHOLE, Watch, WatchedScene, watch_of
 
 KILLED = ("crashed", "the worker was killed by signal 9 (SIGKILL)")
 

@@ -183,6 +183,9 @@ def test_a_stopped_backend_of_a_worker_is_given_up_and_the_worker_claims_again_w
 
 
 def test_a_stopped_backend_of_any_thread_of_maintenance_costs_no_job_its_lease(world: World) -> None:
+    """Maintenance is given up after a third of `lock_timeout`; the one that follows it must be up before the lease is over."""
+    lock_timeout = 2 * LOCK_TIMEOUT
+    world.scenes[0].settings["lock_timeout"] = lock_timeout
     world.start()
     client = Client(world)
     job_id = client.add(seconds=60.0)
@@ -191,8 +194,8 @@ def test_a_stopped_backend_of_any_thread_of_maintenance_costs_no_job_its_lease(w
         eventually(lambda: len(backends_of(world, "jobqueue maintenance")) >= 3)
         with stopped_between_locks(world, "jobqueue maintenance", number):
             began = time.time()
-            eventually(lambda since=began: is_looked_after(world, job_id, since), within=LOCK_TIMEOUT)  # type: ignore[misc]
-            becomes(world, client.add(), Status.COMPLETED, within=LOCK_TIMEOUT)
+            eventually(lambda since=began: is_looked_after(world, job_id, since), within=lock_timeout)  # type: ignore[misc]
+            becomes(world, client.add(), Status.COMPLETED, within=lock_timeout)
     assert [each.became for each in changes_of(world, job_id)] == ["pending", "running"]
     world.queue.cancel(job_id)
     client.close()
@@ -240,7 +243,7 @@ def test_a_server_that_turns_read_only_is_left_and_found_again_when_it_takes_wri
         passes(1.0)
         administer(world, "ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
         all_claim_again(world, time.time())
-    assert "read-only" in world.scenes[0].events("database.unavailable")[0]["reason"]
+    assert any("read-only" in event["reason"] for event in world.scenes[0].events("database.unavailable"))
     expect_nothing_broken(world)
 
 

@@ -10,12 +10,12 @@ from random import Random
 
 from backends import Status
 from tests.permitted import cannot_be_done, own_pids
-from tests.supervisor.scene import attempts, freeze, is_gone, signal_all
+from tests.supervisor.scene import attempts, freeze, is_gone, moment_of, signal_all
 from tests.support import eventually
 
 from .cgroups import limited_memory
 from .rounds import KILLED, is_whole_without, rounds_of
-from .watched import ON_ONE_DATABASE, RUNNABLE, TAKEN_BACK, Watch, WatchedScene, moment_of
+from .watched import ON_ONE_DATABASE, RUNNABLE, TAKEN_BACK, Watch, WatchedScene
 
 
 def test_w1_workers_killed_at_random_times_lose_nothing_but_their_attempt(watch: Watch) -> None:

@@ -43,11 +43,6 @@ WHOLE = 2.0
 """Seconds from a worker's first death until as many workers as before can claim, at most (G9 of the fault matrix)."""
 
 
-def moment_of(event: dict[str, Any]) -> float:
-    """When that line was logged, in seconds of the epoch."""
-    return datetime.fromisoformat(event["ts"]).timestamp()
-
-
 class WatchedScene(Scene):
     """A scene whose jobs have keys and histories, so that the checker can tell what became of each."""
 

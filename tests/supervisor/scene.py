@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,11 @@ def writes(scene: Scene, tree: list[psutil.Process]) -> bool:
     held = (line.split() for line in Path("/proc/locks").read_text().splitlines() if "WRITE" in line and "->" not in line)
     holders = {int(pid) for *_, pid, file, _, _ in held if int(file.rpartition(":")[2]) in inodes}
     return not holders.isdisjoint(each.pid for each in tree)
+
+
+def moment_of(event: dict[str, Any]) -> float:
+    """When that line was logged, in seconds of the epoch."""
+    return datetime.fromisoformat(event["ts"]).timestamp()
 
 
 def attempts(scene: Scene, job_id: int) -> list[tuple[str, str]]:

@@ -74,7 +74,7 @@ def test_the_api_says_that_it_drains_while_a_job_ends_and_leaves_with_its_superv
     pid = serving(scene)
     [job_id] = scene.enqueue("until_file")
     scene.runner_of(job_id)
-    assert answer(scene, "/readyz") == 200
+    eventually(lambda: answer(scene, "/readyz") == 200)
     scene.send(signal.SIGTERM)
     eventually(lambda: answer(scene, "/readyz") == 503)
     scene.until.touch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 
@@ -14,7 +15,7 @@ from tests.chaos import witness
 from tests.support import eventually
 
 from .conftest import Stage
-from .scene import attempts, is_gone
+from .scene import Scene, attempts, is_gone, moment_of
 
 _SPENT = """
 SELECT j.job_type, a.outcome, a.reason FROM jobqueue_job_attempts a JOIN indexing_jobs j ON j.id = a.job_id
@@ -48,8 +49,8 @@ def test_a_drain_has_busy_workers_claim_nothing_after_a_second_and_spends_no_ret
     scene.enqueue("quick", PLENTY)  # before anybody works, for on SQLite it keeps all others from writing
     scene.start().runner_of(slow)
     eventually(lambda: scene.queue.counts().completed > 100)
-    told_at = time.time()
     scene.send(signal.SIGTERM)
+    told_at = moment_of(scene.seen("supervisor.draining"))
     eventually(lambda: time.time() > told_at + 1.5)
     scene.until.touch()
     assert scene.exit_code() == 0
@@ -108,11 +109,18 @@ def test_a_quiet_supervisor_claims_nothing_until_it_is_told_to_again(stage: Stag
     eventually(lambda: scene.status["workers"][0]["phase"] == "idle")
     before = scene.status["workers"][0]["pid"]
     [job_id] = scene.enqueue("quick")
-    eventually(lambda: scene.status["workers"][0]["since"] < 0.05)
+    asked_at = datetime.now(UTC)
+    eventually(lambda: _last_looked_at(scene) > asked_at)
     assert scene.job(job_id).status == Status.PENDING
     scene.send(signal.SIGUSR2)
     scene.becomes(job_id, Status.COMPLETED)
     assert scene.status["workers"][0]["pid"] == before
+
+
+def _last_looked_at(scene: Scene) -> datetime:
+    """When the first worker began to wait anew, by the status file."""
+    status = scene.status
+    return datetime.fromisoformat(status["written_at"]) - timedelta(seconds=status["workers"][0]["since"])
 
 
 def test_a_reload_replaces_the_workers_one_by_one_and_takes_the_new_count(quiet_stage: Stage) -> None:
@@ -152,7 +160,7 @@ def test_stacks_of_all_processes_are_dumped(quiet_stage: Stage) -> None:
     scene.runner_of(job_id)
     scene.send(signal.SIGUSR1)
     eventually(lambda: scene.log.read_text().count("most recent call first") >= 4)
-    assert "in until_file" in scene.log.read_text()
+    eventually(lambda: "in until_file" in scene.log.read_text() or scene.send(signal.SIGUSR1), every=0.5)  # they write at once
     assert scene.status["state"] == "running"
     scene.until.touch()
     scene.becomes(job_id, Status.COMPLETED)
@@ -191,6 +199,13 @@ def test_a_storm_of_signals_is_survived(quiet_stage: Stage) -> None:
     for _ in range(50):
         for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2, signal.SIGUSR2):
             scene.send(number)
-    eventually(lambda: scene.status["state"] == "running")
-    scene.enqueue("quick")
+    [job_id] = scene.enqueue("quick")
+
+    def is_done() -> bool:
+        """The kernel merges equal signals, so the storm may end with a quiet supervisor."""
+        if scene.status["state"] == "quiet":
+            scene.send(signal.SIGUSR2)
+        return scene.job(job_id).status == Status.COMPLETED
+
+    eventually(is_done, within=20, every=1.0)
     assert scene.stop() == 0

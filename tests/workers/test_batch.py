@@ -70,14 +70,15 @@ def test_behind_a_slow_job_what_is_done_is_settled_and_the_rest_handed_back() ->
     helper.stop_watching()
 
 
-def test_a_batch_that_moves_on_is_left_alone() -> None:
+def test_a_batch_that_moves_on_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.batch.SLOW", 5 * SLOW)
     settled: list[Finished] = []
     helper = Helper(lambda batch, finished: settled.append(finished), lock_timeout=30.0)
     batch = Batch("t:1", [a_job(number) for number in range(40)])
     helper.watch(batch)
     pause = threading.Event()
     while (job := batch.start()) is not None:
-        pause.wait(SLOW / 20)
+        pause.wait(SLOW / 4)
         batch.finish(job, DONE)
     helper.stop_watching()
     assert settled == []

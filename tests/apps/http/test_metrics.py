@@ -160,10 +160,11 @@ def test_many_scrapes_at_once_are_one_reading(served: Served, engine: Engine) ->
             readings.append(given[2])
 
     event.listen(served.services.queue.engine, "before_cursor_execute", note)
+    began = time.monotonic()
     with ThreadPoolExecutor(8) as many:
         answers = list(many.map(lambda _: served.client.get("/metrics").status_code, range(40)))
     assert answers == [200] * 40
-    assert 1 <= len(readings) <= 4
+    assert 1 <= len(readings) <= 2 + (time.monotonic() - began)
 
 
 def test_openmetrics_is_spoken_to_those_who_ask_for_it(served: Served, queue: Queue) -> None:
