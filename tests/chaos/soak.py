@@ -24,7 +24,7 @@ def soak(world: World, plan: Iterable[Fault], at_least: int = 0) -> list[Deed]:
             done.append(deed)
         _restore(world, fault)
     world.completes(at_least)
-    world.mend()
+    world.mend_for_good()
     world.everybody_claims()
     world.rest()
     world.drain()

@@ -9,10 +9,11 @@ from random import Random
 
 import pytest
 
+from tests.support import eventually
 from workers import boot_time
 
 from .checker import Attempt, Evidence, Row, check
-from .faults import ON_POSTGRES, Deed, plan
+from .faults import ON_POSTGRES, Deed, Fault, do, plan
 from .history import Event
 from .recovery import too_late
 from .report import too_little
@@ -70,6 +71,17 @@ def test_what_is_taken_back_too_late_is_told_unless_the_database_was_away_for_as
     [late] = too_late(evidence, [])
     assert str(late).startswith("G9 broken: job 7 under lease 1 (crashed) was taken back 11.0")
     assert list(too_late(evidence, [Deed("database crashes", 3.0, 6.0)])) == []
+
+
+def test_a_supervisor_that_drains_after_the_last_fault_is_started_again(world: World) -> None:
+    drained, other = world.start().scenes
+    former = drained.process
+    assert do(world, Fault(0.0, "drain", 0.0, 0.0))
+    world.mend_for_good()
+    assert drained.process is not former
+    for scene in (drained, other):
+        eventually(lambda scene=scene: scene.status["state"] == "running", within=20)  # type: ignore[misc]
+    assert world.broken() == []
 
 
 def test_a_supervisor_that_ends_by_itself_is_told_and_one_that_was_killed_is_not(world: World) -> None:

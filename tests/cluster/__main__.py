@@ -72,7 +72,7 @@ def _with_replicas(asked: argparse.Namespace, folder: Path) -> tuple[list[Violat
     try:
         failovers = _lose_primaries(world, cluster, asked, random)
         marks.close()
-        world.mend()
+        world.mend_for_good()
         world.everybody_claims()
         world.rest()
         world.drain()
